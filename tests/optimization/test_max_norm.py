@@ -31,7 +31,7 @@ def test_no_unit_is_longer_after_any_update_and_both_engines_agree(train_run: An
     words = [*SMALL, "regularization.max_norm=0.5", f"optimizer={optimizer}"]
     runs = [train_run(*words, f"engine={engine}").directory for engine in ("fast", "plain")]
     assert difference(*runs) == ""
-    assert (runs[0] / "train.log").read_text() == ""  # the fused step goes on
+    assert "autograd" not in (runs[0] / "train.log").read_text()  # the fused step goes on
     state = torch.load(runs[0] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     lengths = torch.cat([value.norm(dim=1) for name, value in state.items() if name.endswith("weight")])
     assert float(lengths.max()) == pytest.approx(0.5, rel=1e-5)

@@ -1,6 +1,6 @@
 """Shows the progress of training in one line, redrawn at fixed intervals."""
 
-import shutil
+import os
 import sys
 import time
 from typing import Any
@@ -11,6 +11,9 @@ from lightning.pytorch.callbacks import ProgressBar
 ON_TERMINAL_SECONDS = 0.1
 IN_FILE_SECONDS = 30.0
 
+FALLBACK_COLUMNS = 80
+"""Width of a terminal that does not tell its own."""
+
 
 class ProgressLine(ProgressBar):
     """Redraws one line ten times a second on a terminal; elsewhere prints a line every 30 seconds.
@@ -20,7 +23,7 @@ class ProgressLine(ProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self._enabled = True
+        self._enabled, self._n_shown = True, 0
         self._began = self._drawn = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
         self._interval = ON_TERMINAL_SECONDS if self._is_terminal else IN_FILE_SECONDS
@@ -61,7 +64,23 @@ class ProgressLine(ProgressBar):
         )
         line = f"epoch {trainer.current_epoch + 1}{limit} {share:4.0%}  step {trainer.global_step}  {metrics}"
         line = f"{line}  {now - self._began:.0f} s"
-        # A line that is longer than the terminal would wrap, and could not be redrawn.
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"\r\033[K{line[:width]}" if self._is_terminal else f"{line}\n")
+        if self._is_terminal:
+            columns = _columns()
+            # A line that is longer than the terminal would wrap, and could not be redrawn.
+            line = line[: columns - 1]
+            # If the terminal has become narrower, it has folded the line before into several rows.
+            n_above = max(0, self._n_shown - 1) // columns
+            back = f"\033[{n_above}A\r\033[J" if n_above else "\r\033[K"
+            self._n_shown = len(line)
+            sys.stderr.write(f"{back}{line}")
+        else:
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+def _columns() -> int:
+    """Returns the width of the terminal that the line is shown on, as it is now."""
+    try:  # of standard error: the output may be redirected, and COLUMNS older than the last resizing
+        return os.get_terminal_size(sys.stderr.fileno()).columns or FALLBACK_COLUMNS
+    except (OSError, ValueError):
+        return FALLBACK_COLUMNS

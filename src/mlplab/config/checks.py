@@ -1,6 +1,5 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
-import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
@@ -44,8 +43,12 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-OF_CONFIG = ("regularization", "augmentation", "paths", "sweep")
-"""Groups whose keys are those in conf/config.yaml. The classes that other groups name say which keys they take."""
+KNOWN_KEYS = {
+    "engine": ("name",),
+    "regularization": ("l1", "l2", "applies_to", "max_norm"),
+    "augmentation": ("noise", "mixup", "shift"),
+}
+"""Group → its keys, where no class says which it takes."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
@@ -181,38 +184,43 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-@functools.cache
-def _known_keys(path: Path) -> dict[str, tuple[str, ...]]:
-    """Reads conf/config.yaml: group → its keys, "" → those of the configuration itself."""
-    content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    groups = [str(group) for one in content.pop("defaults") if isinstance(one, dict) for group in one]
-    own = {group: tuple(content.get(group) or ()) for group in OF_CONFIG}
-    return {"": (*content, *groups, "hydra"), "engine": ("name",), **own}
-
-
 def _require_known_keys(config: DictConfig) -> None:
+    """Refuses keys that nothing reads: a typing error would have no effect, and no message."""
+    for group, known in KNOWN_KEYS.items():
+        for key, value in (config.get(group) or {}).items():
+            if key not in known and not _is_in_conf(group, key):
+                name = f"{group}.{key}"
+                near = nearest_key(name, [f"{group}.{one}" for one in known])
+                requirement = f"{group} must hold nothing but {', '.join(known)}"
+                raise UserError(
+                    requirement, f"{name}={shown(value)}", f"{near}={shown(value)}" if near else "leaving it out"
+                )
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
-    for group, known in _known_keys(project_root() / "conf" / "config.yaml").items():
-        node = config.get(group) if group else config
-        for key in node if isinstance(node, DictConfig) else ():
-            name = f"{group}.{key!s}" if group else str(key)
-            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
-            # keys of the user's own, for code of the user's own.
-            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
-            if key in known or is_own or _is_referred_to(config, name):
-                continue
-            near = nearest_key(name, [f"{group}.{one}" for one in known])
-            requirement = f"{group} must hold nothing but {', '.join(known)}"
-            # Unresolved, so that no value of the environment is shown.
-            unresolved: Any = OmegaConf.to_container(node)
-            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
-            if not group:
-                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
-                near = nearest_key(name, [*known, *keys])
-                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
-            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
-            raise UserError(requirement, f"{name}={shown(value)}", hint)
+    added = [word.lstrip("+") for word in words if word.startswith("+")]
+    if not added:
+        return
+    # Files of conf/ may hold keys of the user's own, for code of the user's own: only what was typed is in question.
+    conf = project_root() / "conf"
+    own: Any = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
+    present = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
+    for word in added:
+        name, _, value = word.partition("=")
+        name = name.partition("@")[0]
+        is_known = any(f"{key}.".startswith(f"{name}.") for key in present)
+        # A group of conf/ names a class, which says what it takes.
+        if is_known or (conf / re.split("[./]", name)[0]).is_dir() or _is_referred_to(config, name):
+            continue
+        near = nearest_key(name, [*flat(OmegaConf.to_container(config)), *own])
+        near = None if near is None or near == name or near.startswith(f"{name}.") else near
+        hint = OTHER_NAMES.get(name) or (f"{near}={value}" if near else "leaving it out")
+        requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+        raise UserError(requirement, f"+{word}", hint)
+
+
+def _is_in_conf(group: str, key: Any) -> bool:
+    """Returns whether conf/config.yaml, which may be the user's, has a key in a group."""
+    whole = yaml.safe_load((project_root() / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    return key in ((whole.get(group) or {}) if group else whole)
 
 
 def _is_referred_to(config: DictConfig, name: str) -> bool:

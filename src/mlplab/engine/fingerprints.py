@@ -35,7 +35,7 @@ FINGERPRINTS = {
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
+        "__init__:3c4f857d4c _draw:eb3781f3b1 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:07900a2694 "
         "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
@@ -63,7 +63,7 @@ FINGERPRINTS = {
         "__init__:0ab4b8a28e _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
         "configure_optimizers:765066bd6d mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:93727a4421 planned_steps:907f18366e test_step:e76314071d training_step:a39ae6260f "
+        "optimizer_step:93727a4421 planned_steps:907f18366e test_step:e76314071d training_step:443a271862 "
         "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",

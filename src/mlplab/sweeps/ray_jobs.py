@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ ON_THIS_MACHINE = {
 
 EVERY_SECONDS = 0.1
 """Time between two looks for jobs that have ended."""
+
+TRIED_SECONDS = 5.0
+"""Time that the head of a cluster may take to answer."""
 
 JOBS_AHEAD = 2
 """Jobs handed to Ray for each that runs: an idle worker finds the next one there."""
@@ -135,11 +139,15 @@ class RayJobs:
         if ray.is_initialized():
             return ray
         try:
+            host, colon, port = str(given["address"]).rpartition(":")
+            if colon and port.isdecimal():  # Ray would try it for minutes, and print what it thinks of that
+                socket.create_connection((host, int(port)), TRIED_SECONDS).close()
             ray.init(**{"log_to_driver": False, "logging_level": "error", **given})
-        except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                "hydra.launcher.ray.init must be arguments with which ray.init starts", reason,
+                "hydra.launcher.ray.init must be arguments with which ray.init starts",
+                f"{reason}, for {', '.join(f'{name}={value}' for name, value in given.items())}",
                 "hydra.launcher.ray.init.address=null",
             ) from None  # fmt: skip
         return ray

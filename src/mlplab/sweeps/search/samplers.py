@@ -95,6 +95,7 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
 
     def tried(**options: Any) -> "BasePruner":
         """Builds it and asks it once, as Hyperband looks at its options only then."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of the study
         pruner: BasePruner = kind(**options)
         study = optuna.create_study(pruner=pruner)
         study.add_trial(optuna.create_trial(value=0.0, intermediate_values={1: 0.0, 2: 0.0}))
