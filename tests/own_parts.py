@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, random_split
+from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
 
 
 class Focal(nn.Module):
@@ -134,6 +134,12 @@ class PictureData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.parts[2], 50)
+
+
+class NumberData(PictureData):
+    def setup(self, stage: str) -> None:
+        rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+        self.parts = random_split(TensorDataset(rows, (rows[:, 0] > 0).long()), [0.6, 0.2, 0.2])
 
 
 class Convolution(nn.Module):

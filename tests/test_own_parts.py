@@ -229,3 +229,22 @@ def test_a_run_that_was_cut_off_within_an_epoch_of_own_loaders_goes_on_to_the_sa
     )
     assert first["global_step"] == second["global_step"] == 15
     assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in first["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("data", "embedding", "message"),
+    [
+        ("PictureData", "periodic", r"must be for rows of numbers, but each is of shape \(1, 4, 4\)"),
+        ("NumberData", "piecewise", "must see all training rows, for its bins"),
+        ("NumberData", "periodic", None),
+    ],
+)
+def test_numbers_of_own_data_are_embedded_where_that_can_be(
+    train_run: Any, data: str, embedding: str, message: str | None
+) -> None:
+    words = [*WITHOUT_DATA, "~data", f"+data._target_=own_parts.{data}", f"model.numeric_embedding={embedding}"]
+    if message is None:
+        assert train_run(*words).status["state"] == "finished"
+        return
+    with pytest.raises(UserError, match=message):
+        train_run(*words)

@@ -410,10 +410,22 @@ def _embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: Dat
             f"model.numeric_embedding={name} must have a numeric column", "all columns are categorical",
             "model.numeric_embedding=none",
         )  # fmt: skip
+    features, targets = data.part("train")
+    if features.ndim > 2:  # pictures of a LightningDataModule
+        shape = tuple(features.shape[1:])
+        raise UserError(
+            f"model.numeric_embedding={name} must be for rows of numbers",
+            f"each is of shape {shape}",
+            "model.numeric_embedding=none",
+        )
     if name != "piecewise":
         return EmbeddedInputs(inputs, n_features=n_features, name=name, n_columns=n_columns, **options)
+    if isinstance(data, OwnData):
+        raise UserError(
+            "model.numeric_embedding=piecewise must see all training rows, for its bins",
+            "a LightningDataModule of one's own gives them in batches", "model.numeric_embedding=periodic",
+        )  # fmt: skip
     # By the training part alone.
-    features, targets = data.part("train")
     numbers = inputs(features) if isinstance(inputs, PixelInputs) else features[:, :n_columns]
     n_bins = options.pop("n_bins", N_BINS)
     if options.pop("bins", "quantile") == "quantile":
