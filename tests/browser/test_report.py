@@ -19,6 +19,7 @@ pytest.importorskip("selenium", reason="selenium, which drives the browser, is n
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -61,8 +62,8 @@ const found = [];
 for (const node of document.querySelectorAll('body *')) {
   const text = Array.from(node.childNodes).some(child => child.nodeType === 3 && child.textContent.trim());
   if (!text || node.closest('script, style') || node.offsetParent === null && !node.closest('svg')) continue;
-  if (node.closest('svg') && node.closest('svg').querySelector('[id*="QuadMesh"]')) continue; // text on coloured cells
   const colour = node.closest('svg') ? getComputedStyle(node).fill : getComputedStyle(node).color;
+  if (colour === 'rgb(0, 0, 1)' || colour === 'rgb(255, 255, 254)') continue; // on coloured cells
   const [a, b] = [luminance(colour), luminance(behind(node))].sort((x, y) => y - x);
   found.push([(a + 0.05) / (b + 0.05), node.tagName, node.textContent.slice(0, 30)]);
 }
@@ -112,7 +113,7 @@ def opened(browser: Browser, pages: dict[str, str]) -> Open:
         for kind in ("browser", "performance"):
             browser.get_log(kind)  # what earlier tests have left
         browser.get(pages[name])
-        ready = "return document.readyState === 'complete' && location.href === arguments[0]"
+        ready = "return document.body?.dataset.drawn !== undefined && location.href === arguments[0]"
         WebDriverWait(browser, 30).until(lambda page: page.execute_script(ready, pages[name]))  # on a busy machine
         return browser
 
@@ -170,7 +171,7 @@ def test_a_click_sorts_and_a_second_one_turns(opened: Open) -> None:
 def test_the_keyboard_sorts_too(opened: Open) -> None:
     page = opened("grid")
     button = head(page, "optimizer").find_element(By.TAG_NAME, "button")
-    page.execute_script("document.querySelector('#leaderboard th button').focus()")
+    page.execute_script("document.querySelectorAll('#leaderboard th button')[1].focus()")
     page.switch_to.active_element.send_keys(Keys.TAB)
     assert page.switch_to.active_element == button
     for key in (Keys.ENTER, Keys.SPACE):
@@ -180,20 +181,71 @@ def test_the_keyboard_sorts_too(opened: Open) -> None:
     assert page.execute_script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_a_long_leaderboard_shows_fifty_and_then_all(opened: Open) -> None:
+def test_a_brush_chooses_runs_in_every_figure_and_table(opened: Open) -> None:
     page = opened("search")
-    assert len(page.execute_script(COLUMN, "#")) == 50
-    head(page, "#").find_element(By.TAG_NAME, "button").click()
-    head(page, "#").find_element(By.TAG_NAME, "button").click()
-    assert page.execute_script(COLUMN, "#")[0] == "130"  # the fifty that are first now
-    assert len(page.execute_script(COLUMN, "#")) == 50
-    button = page.find_element(By.CSS_SELECTOR, "#leaderboard button.all")
-    assert button.text == "Show all 130"
-    button.click()
+    assert len(page.execute_script(COLUMN, "#")) == 130  # a long table is whole
+    figure = chart(page, "All runs at once")
+    left, top, height = page.execute_script(
+        "const { view } = views.find(({ place }) => place === arguments[0]);"
+        "return [view.scale('x')('d0') + view.origin()[0], view.origin()[1], view.height()]", figure,
+    )  # fmt: skip
+    start = round(left - figure.size["width"] / 2), round(top + 0.1 * height - figure.size["height"] / 2)
+    drag = ActionChains(page, duration=20).move_to_element_with_offset(figure, *start).click_and_hold()
+    drag.move_by_offset(0, 60).move_by_offset(0, 60).release().perform()
+    kept = int(page.find_element(By.CSS_SELECTOR, "#key output").text.split()[0])
+    assert 10 < kept < 100
+    assert len(page.execute_script(COLUMN, "#")) == kept
+    points = chart(page, "Validation loss by learning rate").find_elements(By.CSS_SELECTOR, ".mark-symbol path")
+    assert len(points) == kept
+    page.find_element(By.CSS_SELECTOR, "#key .clear").click()
     assert len(page.execute_script(COLUMN, "#")) == 130
-    assert button.text == "Show the first 50"
-    button.click()
-    assert len(page.execute_script(COLUMN, "#")) == 50
+
+
+def test_hovering_tells_the_run_and_its_values(opened: Open) -> None:
+    page = opened("grid")
+    point = chart(page, "Validation loss by optimizer").find_element(By.CSS_SELECTOR, ".mark-symbol path")
+    page.execute_script("arguments[0].scrollIntoView({ block: 'center' })", point)
+    ActionChains(page, duration=20).move_to_element(point).perform()
+    told = page.find_element(By.ID, "tip").text
+    assert [
+        part for part in ("job", "finished", "validation loss", "optimizer", "optimizer.lr", "seed") if part not in told
+    ] == []
+
+
+def test_the_key_hides_a_choice_and_the_wheel_zooms(opened: Open) -> None:
+    page = opened("grid")
+    page.find_element(By.CSS_SELECTOR, '#key button[value="sgd"]').click()
+    assert page.find_element(By.CSS_SELECTOR, "#key output").text == "20 of 40 runs"
+    assert set(page.execute_script(COLUMN, "optimizer")) == {"adam"}
+    ends = "return views.find(({ place }) => place === arguments[0]).view.scale('x').domain()"
+    curves = chart(page, "Validation and training loss")
+    before = page.execute_script(ends, curves)
+    page.execute_script(
+        "const box = arguments[0].querySelector('svg').getBoundingClientRect();"
+        "const [clientX, clientY] = [box.left + box.width / 2, box.top + box.height / 2];"
+        "const wheel = { deltaY: -300, ctrlKey: true, bubbles: true, cancelable: true, clientX, clientY };"
+        "document.elementFromPoint(clientX, clientY).dispatchEvent(new WheelEvent('wheel', wheel));", curves,
+    )  # fmt: skip
+    wait = WebDriverWait(page, 10)
+    wait.until(lambda _: page.execute_script(ends, curves)[0] > before[0])
+    assert page.execute_script(ends, curves)[1] < before[1]
+
+
+def test_a_row_unfolds_its_difference_and_its_command(opened: Open) -> None:
+    page = opened("grid")
+    page.find_element(By.CSS_SELECTOR, "#leaderboard td[data-c] button").click()
+    told = page.find_element(By.CSS_SELECTOR, "tr.more").text
+    assert "Differs in optimizer=adam optimizer.lr=0.01" in " ".join(told.split())
+    assert "python train.py -m optimizer=adam optimizer.lr=0.01 seed=0,1,2,3,4" in told
+    page.find_element(By.CSS_SELECTOR, "tr.more button").click()
+    assert page.find_element(By.CSS_SELECTOR, "tr.more button").text == "copied"
+    assert page.find_element(By.CSS_SELECTOR, "#leaderboard td.jobs a").get_attribute("href").endswith("_job/")
+
+
+def chart(page: Browser, beginning: str) -> Any:
+    found = page.find_element(By.CSS_SELECTOR, f'.chart[aria-label^="{beginning}"]')
+    page.execute_script("arguments[0].scrollIntoView({ block: 'center' })", found)
+    return found
 
 
 @pytest.mark.parametrize("name", ["grid", "search", "hostile"])
@@ -226,7 +278,7 @@ def test_on_paper_it_is_light_without_buttons(opened: Open) -> None:
     assert printed.startswith(b"%PDF")
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert not page.find_element(By.CSS_SELECTOR, "button.all").is_displayed()
+    assert not page.find_element(By.ID, "key").is_displayed()
     assert not page.find_element(By.TAG_NAME, "nav").is_displayed()
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
@@ -234,7 +286,7 @@ def test_on_paper_it_is_light_without_buttons(opened: Open) -> None:
 def test_hostile_names_are_text_and_nothing_else(opened: Open) -> None:
     page = opened("hostile")
     assert page.execute_script("return document.querySelectorAll('img, iframe, object, embed').length") == 0
-    assert page.execute_script("return document.scripts.length") == 1
+    assert page.execute_script("return document.scripts.length") == 2
     assert HOSTILE[0] in page.find_element(By.TAG_NAME, "body").text
 
 
@@ -242,5 +294,5 @@ def test_tables_say_what_they_are_to_those_who_do_not_see_them(opened: Open) -> 
     page = opened("grid")
     assert page.execute_script("return Array.from(document.querySelectorAll('table')).every(t => t.caption && t.tHead)")
     assert page.execute_script("return Array.from(document.querySelectorAll('thead th')).every(h => h.scope)")
-    assert page.execute_script("return Array.from(document.querySelectorAll('svg')).every(s => s.ariaLabel)")
+    assert page.execute_script("return Array.from(document.querySelectorAll('.chart')).every(s => s.ariaLabel)")
     assert page.execute_script("return document.documentElement.lang") == "en"

@@ -20,7 +20,7 @@ from report.making import grid, write_sweep
 
 from mlplab.config.differing import flat
 
-SCRIPTS = ("evaluate", "export", "predict", "report", "reproduce", "rerun_best", "learning_rates", "benchmark")
+SCRIPTS = ("evaluate", "export", "predict", "report", "reproduce", "rerun_best", "benchmark")
 
 LONGEST = 120
 """Seconds that a command may take."""
@@ -165,7 +165,6 @@ COMMANDS = {
     "report": "sweep",
     "reproduce": "run=run",
     "rerun_best": "nothing",
-    "learning_rates": "--help",
     "benchmark": "--help",
 }
 

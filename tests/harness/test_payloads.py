@@ -105,7 +105,7 @@ class Place:
         if self.marker.exists():
             self.failures.append(f"executed: {name}")
         for path in [*output.iterdir()]:
-            if path.name not in ("predictions.csv", "model.onnx", "model.onnx.json", "rates.png"):
+            if path.name not in ("predictions.csv", "model.onnx", "model.onnx.json"):
                 self.failures.append(f"wrote {path.name}: {name}")
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir()
@@ -308,7 +308,6 @@ ON_A_SWEEP: dict[str, Script] = {
     "search": lambda place: ("train.py", [*SEARCH, f"paths.logs={place.folder}/logs", "sweep.name=searched"]),
     "report": lambda place: ("scripts/report.py", [str(place.sweep)]),
     "rerun": lambda place: ("scripts/rerun_best.py", [str(place.sweep), "seeds=1"]),
-    "rates": lambda place: ("scripts/learning_rates.py", [str(place.sweep), "out=rates.png"]),
 }  # fmt: skip
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from report.making import COMPARISON, GRID_SPACE, MANY_SPACE, comparison, grid, job, search, write_sweep
 
-from mlplab.report.chart_drawing import Picture
-from mlplab.report.report_files import draw_charts
+from mlplab.report.charts import Chart
+from mlplab.report.report_files import charts_of
+from mlplab.report.run_rows import RunRows, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 
-Drawn = Callable[[SweepAnalysis], dict[str, list[Picture]]]
+Drawn = Callable[[SweepAnalysis], tuple[RunRows, dict[str, list[Chart]]]]
 
 HOSTILE = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script><b>", "</style><svg onload=alert(1)>",
@@ -71,12 +72,13 @@ def hostile_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def drawn() -> Drawn:
-    """Draws the pictures of a sweep, once."""
-    kept: dict[int, dict[str, list[Picture]]] = {}
+    """Specifies the figures of a sweep, once."""
+    kept: dict[int, tuple[RunRows, dict[str, list[Chart]]]] = {}
 
-    def make(analysis: SweepAnalysis) -> dict[str, list[Picture]]:
+    def make(analysis: SweepAnalysis) -> tuple[RunRows, dict[str, list[Chart]]]:
         if id(analysis) not in kept:
-            kept[id(analysis)] = draw_charts(analysis)
+            shared = run_rows(analysis)
+            kept[id(analysis)] = shared, charts_of(analysis, shared)
         return kept[id(analysis)]
 
     return make

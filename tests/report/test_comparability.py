@@ -8,6 +8,7 @@ import pytest
 from report.making import MANIFEST, job, write_sweep
 from scipy.stats import binomtest, friedmanchisquare
 
+from mlplab.report.run_rows import run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 from mlplab.report.sweep_charts import charts_of
 
@@ -145,7 +146,9 @@ def test_what_mattered_is_what_mattered_on_each_data_set(tmp_path: Path) -> None
         for b in range(2)
     ]
     analysis = analyse(write_sweep(tmp_path, jobs))
-    assert [chart.name for chart in charts_of(analysis)["parameters"]] == ["effects", "by_a", "by_b"]
+    found = charts_of(analysis, run_rows(analysis))
+    assert [chart.name for chart in found["parameters"]] == ["effects", "by_b, data=iris", "by_b, data=wine"]
+    assert [chart.name for chart in found["overview"]] == ["main, data=iris", "main, data=wine"]
     effects = analysis.effects
     assert effects is not None
     assert list(effects.alone) == ["a", "b"]

@@ -1,10 +1,11 @@
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -12,14 +13,15 @@ from report.conftest import HOSTILE, Drawn
 from report.making import job, write_sweep
 
 from mlplab.report.provenance import provenance_of
-from mlplab.report.report_files import draw_charts, render_page
+from mlplab.report.report_files import charts_of, render_page
+from mlplab.report.run_rows import as_json, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_charts import SECTIONS
 
 KNOWN = {
     "html", "head", "meta", "link", "title", "style", "script", "body", "header", "main", "footer", "section", "nav",
     "a", "p", "h1", "h2", "h3", "div", "span", "ul", "ol", "li", "table", "caption", "thead", "tbody", "tr", "th", "td",
-    "button", "code", "pre", "details", "summary", "figure", "figcaption", "dl", "dt", "dd",
-    "svg", "g", "path", "defs", "use", "text", "tspan", "clippath", "rect",
+    "button", "code", "pre", "figure", "figcaption", "dl", "dt", "dd", "noscript",
 }  # fmt: skip
 """The elements that the page is made of."""
 
@@ -39,11 +41,13 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
-        if tag not in ("meta", "link"):
+        if tag not in ("meta", "link", "tr", "td"):  # of which the last two need no end
             self.open.append(tag)
+        if tag == "script":
+            self.script = ""  # the last one runs, those before are data
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert tag in ("tr", "td") or self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] == "script":
@@ -58,7 +62,7 @@ def page(root: Path, drawn: Drawn) -> Callable[[SweepAnalysis], str]:
 
     def make(analysis: SweepAnalysis) -> str:
         if id(analysis) not in pages:
-            pages[id(analysis)] = render_page(analysis, drawn(analysis), root)
+            pages[id(analysis)] = render_page(analysis, *drawn(analysis), "", root)
         return pages[id(analysis)]
 
     return make
@@ -67,8 +71,8 @@ def page(root: Path, drawn: Drawn) -> Callable[[SweepAnalysis], str]:
 def test_a_page_has_its_sections_in_order(told_grid: SweepAnalysis, page: Callable[[SweepAnalysis], str]) -> None:
     text = page(told_grid)
     assert re.findall(r"<h2>(.*?)</h2>", text) == [
-        "What was learned", "Leaderboard", "Paired tests", "Each parameter", "Learning curves", "What was asked",
-        "What went wrong",
+        "What was learned", "The whole at a glance", "Leaderboard", "Paired tests", "Each parameter",
+        "The course of the sweep", "Learning curves", "What was asked", "What went wrong",
     ]  # fmt: skip
     for anchor in re.findall(r'href="#([a-z]+)"', text):
         assert f'<section id="{anchor}">' in text
@@ -77,28 +81,55 @@ def test_a_page_has_its_sections_in_order(told_grid: SweepAnalysis, page: Callab
     assert "python train.py -m optimizer=adam optimizer.lr=0.01 seed=0,1,2,3,4" in text
 
 
-def test_every_picture_has_a_text_and_ids_of_its_own(
+def test_every_figure_has_a_text_a_place_and_files(
     told_comparison: SweepAnalysis, page: Callable[[SweepAnalysis], str]
 ) -> None:
     text = page(told_comparison)
-    assert len(re.findall(r"<svg [^>]*role=\"img\"[^>]*>", text)) == text.count("<svg ") == text.count("<figure>") > 5
-    assert all(label.strip() for label in re.findall(r'aria-label="([^"]*)"', text))
-    ids = re.findall(r'\bid="([^"]+)"', text)
-    assert len(ids) == len(set(ids))
-    for name in re.findall(r'(?:href="#|url\(#)([^")]+)', text):
-        assert name in ids
+    places = re.findall(r'<div class="chart" role="img" aria-label="[^"]+" data-chart="(\d+)">', text)
+    assert [int(place) for place in places] == list(range(len(places)))
+    assert len(places) == text.count("<figure") == len(data_of(text)["charts"]) > 5
+    assert (
+        '<a href="figures/arms.svg">SVG</a> <a href="figures/arms.png">PNG</a> <a href="figures/arms.pdf">PDF</a>'
+        in text
+    )
 
 
-def test_pictures_take_on_the_colours_of_the_page(
+def data_of(page: str) -> dict[str, Any]:
+    text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    assert text is not None
+    data: dict[str, Any] = json.loads(text[1])
+    return data
+
+
+def test_a_row_leads_to_its_runs_and_its_command(
     told_grid: SweepAnalysis, page: Callable[[SweepAnalysis], str]
 ) -> None:
-    drawn = "".join(re.findall(r"<svg.*?</svg>", page(told_grid), flags=re.DOTALL))
-    assert "var(--ink)" in drawn
-    assert "var(--series-0)" in drawn
-    assert "var(--fault)" in drawn
-    fixed = set(re.findall(r"fill: (#[0-9a-f]{6})", drawn))
-    in_cells = set(re.findall(r"fill: (#[0-9a-f]{6})", drawn[drawn.index("QuadMesh") :]))
-    assert fixed <= in_cells | {"#000000", "#ffffff"}  # but for heat maps, which are the same in light and dark
+    text = page(told_grid)
+    assert '<a href="./30_job/">30</a>' in text
+    letters = {0xE000 + place: f"{name}=" for place, (_, name) in enumerate(data_of(text)["parameters"])}
+    commands = [
+        found.translate({**letters, 0xF8FF: "python train.py "}) for found in re.findall(r'data-c="([^"]*)"', text)
+    ]
+    assert len(commands) == len(told_grid.settings)
+    assert commands[0] == "python train.py -m optimizer=adam optimizer.lr=0.01 seed=0,1,2,3,4"
+
+
+def test_addresses_of_runs_are_no_schemes_and_no_markup(tmp_path: Path, root: Path) -> None:
+    analysis = analyse(write_sweep(tmp_path, [job(0, {"a": 0}, directory='javascript:alert(1)"> <b>')]))
+    shared = run_rows(analysis)
+    page = render_page(analysis, shared, charts_of(analysis, shared), "", root)
+    assert 'href="./javascript%3Aalert%281%29%22%3E%20%3Cb%3E/"' in page
+
+
+def test_rows_stand_once_and_in_few_characters(
+    told_search: SweepAnalysis, page: Callable[[SweepAnalysis], str]
+) -> None:
+    data = data_of(page(told_search))
+    columns = data["columns"]
+    assert data["n"] == len(columns["j"]) == 80
+    assert columns["stage"] == {"of": ["search"], "at": 0}
+    assert set(columns["c"]["of"]) == set(data["palette"])
+    assert not [spec for spec in data["charts"] if "runs" in spec.get("datasets", {})]
 
 
 def test_a_comparison_is_told(told_comparison: SweepAnalysis, page: Callable[[SweepAnalysis], str]) -> None:
@@ -106,7 +137,7 @@ def test_a_comparison_is_told(told_comparison: SweepAnalysis, page: Callable[[Sw
     assert "Arms, on seeds that were not used for tuning" in text
     assert ">9 of 10<" in text
     assert "∞" in text
-    assert re.findall(r">(tuned|default)</td>", text) == ["tuned", "tuned", "default", "default"]
+    assert re.findall(r">(tuned|default)<", text) == ["tuned", "tuned", "default", "default"]
 
 
 def test_what_differs_from_conf_leaves_out_what_was_swept(
@@ -123,10 +154,8 @@ def test_nothing_is_asked_of_the_network(told_grid: SweepAnalysis, page: Callabl
     reader = Reader(text)
     assert [value for name, value in reader.attributes if name in ("src", "srcset", "action", "data", "poster")] == []
     hrefs = [value for name, value in reader.attributes if name == "href"]
-    assert all(value is not None and (value.startswith("#") or value == "data:,") for value in hrefs)
+    assert all(value is not None and value.startswith(("#", "./", "figures/", "data:,")) for value in hrefs)
     assert "@import" not in text
-    assert "http:" not in text
-    assert "https:" not in text
     policy = next(value for name, value in reader.attributes if name == "content" and value and "default-src" in value)
     assert policy.startswith("default-src 'none'")
     digest = base64.b64encode(hashlib.sha256(reader.script.encode()).digest()).decode()
@@ -137,7 +166,7 @@ def test_no_name_becomes_a_part_of_the_page(told_hostile: SweepAnalysis, page: C
     text = page(told_hostile)
     reader = Reader(text)
     assert set(reader.tags) <= KNOWN
-    assert reader.tags.count("script") == reader.tags.count("style") == 1
+    assert (reader.tags.count("script"), reader.tags.count("style")) == (2, 1)  # data, and what is run
     assert not [name for name, _ in reader.attributes if name.startswith("on")]
     assert reader.open == []
     told = "".join(reader.texts)
@@ -148,14 +177,10 @@ def test_no_name_becomes_a_part_of_the_page(told_hostile: SweepAnalysis, page: C
     assert "\u202e" not in text
 
 
-def test_pictures_of_hostile_names_are_whole(told_hostile: SweepAnalysis, drawn: Drawn) -> None:
-    text = "".join(picture.svg for section in drawn(told_hostile).values() for picture in section)
-    assert "$x^2$" in text  # and no formula
-    for section in drawn(told_hostile).values():
-        for picture in section:
-            tags = {node.tag.rpartition("}")[2] for node in ElementTree.fromstring(picture.svg).iter()}
-            assert not tags & {"script", "img", "b"}
-            assert picture.png.startswith(b"\x89PNG")
+def test_data_cannot_end_their_element(told_hostile: SweepAnalysis, page: Callable[[SweepAnalysis], str]) -> None:
+    data = data_of(page(told_hostile))
+    assert set(HOSTILE[:4]) <= set(data["columns"]["c"]["of"])
+    assert as_json({"</script>\u2028": "<!--"}) == '{"\\u003c/script\\u003e\\u2028":"\\u003c!--"}'
 
 
 @pytest.mark.parametrize(
@@ -170,17 +195,13 @@ def test_pictures_of_hostile_names_are_whole(told_hostile: SweepAnalysis, drawn:
 )
 def test_there_is_a_page_at_any_time(tmp_path: Path, root: Path, jobs: list[dict]) -> None:
     analysis = analyse(write_sweep(tmp_path / "s", jobs))
-    text = render_page(analysis, draw_charts(analysis), root)
+    shared = run_rows(analysis)
+    text = render_page(analysis, shared, charts_of(analysis, shared), "", root)
     assert Reader(text).open == []
     assert "What was learned" in text
 
 
-def test_long_tables_offer_their_rest(tmp_path: Path, root: Path) -> None:
-    def buttons(n: int) -> list[str]:
-        analysis = analyse(write_sweep(tmp_path / f"{n}", [job(k, {"a": k}, 0.1 + k, epochs=1) for k in range(n)]))
-        return re.findall(
-            r"Show all [\d,]+", render_page(analysis, {"comparison": [], "parameters": [], "curves": []}, root)
-        )
-
-    assert buttons(50) == []
-    assert buttons(51) == ["Show all 51"]
+def test_long_tables_are_whole(tmp_path: Path, root: Path) -> None:
+    analysis = analyse(write_sweep(tmp_path, [job(k, {"a": k}, 0.1 + k, epochs=1) for k in range(200)]))
+    shared = run_rows(analysis)
+    assert render_page(analysis, shared, {name: [] for name in SECTIONS}, "", root).count("<tr data-s=") == 200

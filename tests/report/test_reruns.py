@@ -9,10 +9,11 @@ from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_s
 from mlplab.report.provenance import headline
 from mlplab.report.report_files import render_page
 from mlplab.report.report_tables import plain_rows
+from mlplab.report.run_rows import run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 from mlplab.report.terminal_summary import as_text
 
-SECTIONS: dict[str, list] = {"comparison": [], "parameters": [], "curves": []}
+SECTIONS: dict[str, list] = {"overview": [], "comparison": [], "parameters": [], "course": [], "curves": []}
 
 
 def told(directory: Path, jobs: list[dict], **asked: Any) -> SweepAnalysis:
@@ -41,7 +42,7 @@ def test_a_rerun_leaves_what_was_found_as_it_was(tmp_path: Path, root: Path) -> 
     assert headline(after)[0] == "43 runs of 8 settings"
     text = as_text(after)
     assert text.index("optimizer=sgd, lr=1 ") < text.index("The best once more, on other seeds")
-    page = render_page(after, SECTIONS, root)
+    page = render_page(after, run_rows(after), SECTIONS, "", root)
     assert page.index(">The search<") < page.index("The best once more, on other seeds")
 
 
@@ -122,7 +123,7 @@ def test_of_several_objectives_none_is_best(tmp_path: Path, root: Path) -> None:
     kinds = [finding.kind for finding in analysis.findings]
     assert "best" not in kinds
     assert kinds[0] == "pareto"
-    everything = render_page(analysis, SECTIONS, root) + as_text(analysis)
+    everything = render_page(analysis, run_rows(analysis), SECTIONS, "", root) + as_text(analysis)
     assert "rerun_best" not in everything
     assert "is best" not in everything
     assert "The best once more" not in everything

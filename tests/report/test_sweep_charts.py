@@ -1,115 +1,139 @@
 import json
-import math
 from pathlib import Path
 
-import numpy as np
+import altair as alt
 import pytest
-from report.making import job, write_sweep
+from report.conftest import Drawn
+from report.making import job, search, write_sweep
 
-from mlplab.report.chart_drawing import draw, file_name, short
-from mlplab.report.charts import MOST_MARKS, ChartAxis, value_axis
+from mlplab.report.charts import Chart
+from mlplab.report.run_rows import MOST_MARKS, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
-from mlplab.report.sweep_charts import charts_of, parameter_chart
+from mlplab.report.sweep_charts import charts_of
 
 
-def axis_of(values: np.ndarray, sign: int, **options: bool) -> ChartAxis:
-    return value_axis("loss", values, sign, **options)
+def named(analysis: SweepAnalysis, drawn: Drawn) -> dict[str, Chart]:
+    return {chart.name: chart for section in drawn(analysis)[1].values() for chart in section}
 
 
-def names(analysis: SweepAnalysis) -> dict[str, list[str]]:
-    return {section: [chart.name for chart in charts] for section, charts in charts_of(analysis).items()}
+def names(analysis: SweepAnalysis, drawn: Drawn) -> dict[str, list[str]]:
+    return {section: [chart.name for chart in charts] for section, charts in drawn(analysis)[1].items()}
 
 
-def test_a_grid_gets_its_charts(told_grid: SweepAnalysis) -> None:
-    assert names(told_grid) == {
+def test_a_grid_gets_its_charts(told_grid: SweepAnalysis, drawn: Drawn) -> None:
+    assert names(told_grid, drawn) == {
+        "overview": ["main", "parallel"],
         "comparison": [],
-        "parameters": ["effects", "by_optimizer.lr", "by_optimizer", "pair_optimizer.lr_optimizer"],
+        "parameters": ["effects", "by_optimizer", "pair_optimizer.lr_optimizer"],
+        "course": ["distribution"],
         "curves": ["curves_val/loss", "best_epoch"],
     }
 
 
-def test_a_search_with_two_objectives_gets_its_charts(told_search: SweepAnalysis) -> None:
-    found = names(told_search)["parameters"]
-    assert found[:3] == ["effects", "front", "search"]
-    assert {f"by_{name}" for name in told_search.axes} <= set(found)
+def test_a_search_with_two_objectives_gets_its_charts(told_search: SweepAnalysis, drawn: Drawn) -> None:
+    found = names(told_search, drawn)
+    assert found["overview"] == ["parallel"]  # of random numbers there are no means
+    assert found["parameters"][:2] == ["effects", "front"]
+    assert {f"by_{name}" for name in told_search.axes} <= set(found["parameters"])
+    assert found["course"] == ["search", "distribution", "pruned"]
 
 
-def test_a_comparison_gets_its_charts(told_comparison: SweepAnalysis) -> None:
-    assert names(told_comparison)["comparison"] == ["arms", "target"]
+def test_a_comparison_gets_its_charts(told_comparison: SweepAnalysis, drawn: Drawn) -> None:
+    assert names(told_comparison, drawn)["comparison"] == ["arms", "target"]
 
 
-def test_charts_are_plain_rows(told_search: SweepAnalysis, told_comparison: SweepAnalysis) -> None:
-    for analysis in (told_search, told_comparison):
-        layers = [layer for charts in charts_of(analysis).values() for chart in charts for layer in chart.layers]
-        assert json.loads(json.dumps([list(layer.rows) for layer in layers]))
+def test_a_single_run_gets_no_empty_charts(tmp_path: Path) -> None:
+    analysis = analyse(write_sweep(tmp_path, [job(0, {"a": 1})]))
+    found = charts_of(analysis, run_rows(analysis))
+    assert [chart.name for charts in found.values() for chart in charts] == ["curves_val/loss"]
 
 
-def test_a_picture_marks_what_diverged_and_joins_the_best(told_grid: SweepAnalysis) -> None:
-    axis = told_grid.axes["optimizer.lr"]
-    chart = parameter_chart(axis, told_grid.searched, told_grid.objective)
-    sound = parameter_chart(axis, told_grid.searched[:-1], told_grid.objective)
-    assert "Red crosses: 1 with a run that diverged or failed." in chart.caption
-    points, best, crosses = chart.layers
-    assert (len(points.rows), len(best.rows)) == (7, 4)
-    assert [row["x"] for row in crosses.rows] == [1.0]
-    assert best.rows[1] == {"x": pytest.approx(0.01), "y": told_grid.settings[0].score}
-    assert "Red crosses" not in sound.caption
-    assert not sound.layers[2].rows
-    first, second, third = draw([chart, chart, sound])
-    assert first == second  # the same twice
-    assert "#c4301d" in first.svg
-    assert "#c4301d" not in third.svg
-    assert "0.001" in first.svg  # a tick of the logarithmic axis, as text
+@pytest.mark.parametrize("name", ["told_grid", "told_search", "told_comparison", "told_hostile"])
+def test_specifications_hold_to_the_schema(name: str, drawn: Drawn, request: pytest.FixtureRequest) -> None:
+    for chart in named(request.getfixturevalue(name), drawn).values():
+        spec = json.loads(json.dumps(chart.spec, allow_nan=False))
+        alt.Chart.from_dict(spec)  # which raises where it is none
+        assert chart.title
+        assert chart.caption
 
 
-def test_of_many_points_some_are_drawn(tmp_path: Path) -> None:
+def test_the_main_figure_has_a_line_and_a_band_over_seeds_for_each_choice(
+    told_grid: SweepAnalysis, drawn: Drawn
+) -> None:
+    main = named(told_grid, drawn)["main"]
+    line, band, dots, edge = main.spec["layer"]
+    assert [layer["mark"]["type"] for layer in main.spec["layer"]] == ["line", "area", "point", "point"]
+    x = line["encoding"]["x"]
+    assert x["scale"]["type"] == "log"
+    assert x["title"] == "learning rate"
+    assert line["encoding"]["color"]["scale"]["domain"] == ["sgd", "adam"]
+    assert band["encoding"]["y2"] == {"field": "high"}
+    assert {part["field"] for part in dots["encoding"]["tooltip"]} >= {"mean", "deviation", "runs"}
+    assert edge["encoding"]["shape"]["scale"]["domain"] == ["finished", "diverged"]
+    assert "5 runs without a value are marked at the edge." in main.caption
+
+
+def test_one_choice_has_one_colour(told_comparison: SweepAnalysis, drawn: Drawn) -> None:
+    text = json.dumps([chart.spec for chart in named(told_comparison, drawn).values()])
+    shared, _ = drawn(told_comparison)
+    assert shared.choice == "arm"
+    scale = json.dumps({"domain": list(shared.palette), "range": list(shared.palette.values())})
+    assert text.count('"field": "c", "legend"') == text.count(scale) > 5
+    assert len(set(shared.palette.values())) == len(shared.palette) == 2
+
+
+def test_every_figure_of_runs_heeds_what_is_chosen(told_search: SweepAnalysis, drawn: Drawn) -> None:
+    for name, chart in named(told_search, drawn).items():
+        assert chart.spec["params"][0] == {"name": "chosen", "value": None}
+        if name != "effects":  # of all runs, as its caption says
+            assert "!chosen || chosen." in json.dumps(chart.spec)
+
+
+def test_each_state_has_a_mark_of_its_own(tmp_path: Path) -> None:
+    states = ("finished", "pruned", "infeasible", "failed", "damaged")
+    jobs = [job(n, {"a": n / 7}, 0.1 + n, state=state) for n, state in enumerate(states)]
+    directory = write_sweep(tmp_path, jobs, sweeper="optuna")
+    (directory / "4_job" / "status.json").write_text('{"state": "finished"}')
+    shared = run_rows(analyse(directory))
+    assert shared.states == ["finished", "pruned", "diverged", "failed", "damaged"]
+
+
+def test_of_many_runs_the_best_and_some_others_have_a_mark(tmp_path: Path) -> None:
     jobs = [job(n, {"a": n / 7}, 0.1 + n, epochs=1) for n in range(MOST_MARKS + 50)]
     analysis = analyse(write_sweep(tmp_path, jobs))
-    chart = parameter_chart(analysis.axes["a"], analysis.searched, analysis.objective)
-    assert len(chart.layers[0].rows) == MOST_MARKS
+    shared = run_rows(analysis)
+    kept = [row["j"] for row in shared.rows if row["kept"]]
+    assert len(kept) == MOST_MARKS
+    assert kept[:100] == list(range(100))
+    text = json.dumps([chart.spec for chart in charts_of(analysis, shared)["parameters"]])
+    assert "datum.kept" in text
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_scale_shows_the_best_and_most_of_the_rest(sign: int) -> None:
-    values = sign * np.array([*np.linspace(1, 2, 99), 1e6])
-    scale = axis_of(values, sign)
-    assert not scale.is_log
-    assert 0.8 < min(abs(scale.low), abs(scale.high)) < 1
-    assert 2 < max(abs(scale.low), abs(scale.high)) < 6
-    assert scale.n_beyond == 1
-    assert "1 beyond the axis is drawn at its edge." in scale.note()
+def test_when_jobs_ran_is_drawn_where_it_is_known(tmp_path: Path) -> None:
+    directory = write_sweep(tmp_path, [job(n, {"a": n}) for n in range(3)])
+    for n in range(3):
+        times = {"started": f"2026-05-01T12:0{n}:00+00:00", "ended": f"2026-05-01T12:0{n + 1}:30+00:00"}
+        path = directory / f"{n}_job" / "status.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | times))
+    analysis = analyse(directory)
+    shared = run_rows(analysis)
+    assert shared.unit == "minutes"
+    assert [(row["a"], row["b"]) for row in sorted(shared.rows, key=lambda row: row["j"])] == [
+        (0, 1.5),
+        (1, 2.5),
+        (2, 3.5),
+    ]
+    assert "timeline" in [chart.name for chart in charts_of(analysis, shared)["course"]]
 
 
-def test_positive_values_over_decades_get_a_logarithmic_scale() -> None:
-    scale = axis_of(np.geomspace(0.001, 1000, 50), 1)
-    assert scale.is_log
-    assert scale.low < 0.001
-    assert not axis_of(np.linspace(1, 2, 50), 1).is_log
-    assert not axis_of(np.array([-1.0, 1e-6, 1, 100]), 1).is_log
-    whole = axis_of(np.array([1.0] * 99 + [1e9]), 1, is_whole=True)
-    assert whole.is_log
-    assert whole.high > 1e9
-
-
-@pytest.mark.parametrize(
-    "values",
-    [[], [math.nan], [0.0], [5.0, 5.0], [math.inf, 1.0], [1e-300, 1e300], [-1.7e308, 0.0, 1.7e308], [0.0, 0.0, 1.0]],
-)
-def test_whatever_is_drawn_has_a_scale(values: list[float]) -> None:
-    scale = axis_of(np.array(values), 1)
-    assert math.isfinite(scale.low)
-    assert math.isfinite(scale.high)
-    assert scale.low < scale.high
-
-
-def test_names_of_files_are_plain_and_taken_once() -> None:
-    assert file_name("by_optimizer.lr") == "by_optimizer.lr"
-    assert file_name("../../etc/passwd", []) == "etc_passwd"
-    assert file_name("<script>", ["script"]) == "script_2"
-    assert file_name("名", []) == "figure"
-    assert len(file_name("x" * 500, [])) == 60
-
-
-def test_labels_are_short_and_whole() -> None:
-    assert short("x" * 100) == "x" * 43 + "…"
-    assert short("a\nb\ufffe") == "a\\nb\ufffd"
+def test_names_stay_text_in_expressions(tmp_path: Path) -> None:
+    bad = "'] + alert(1) + [\"</script>\u2028"
+    jobs = search(12, epochs=3)
+    for part in jobs:
+        part["entry"]["values"]["optimizer"] += bad
+    analysis = analyse(write_sweep(tmp_path, jobs))
+    parallel = next(c for c in charts_of(analysis, run_rows(analysis))["overview"] if c.name == "parallel")
+    steps = [step for layer in parallel.spec["layer"] for step in layer.get("transform", [])]
+    (held,) = [step["calculate"] for step in steps if "alert" in step.get("calculate", "")]
+    texts = json.loads(held[held.index("[") : held.index("], datum") + 1])
+    assert all(text.endswith('alert(1) + ["</script>\\u2028') for text in texts)

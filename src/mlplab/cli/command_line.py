@@ -171,7 +171,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     directory = Path(hydra.runtime.output_dir)
     try:
         # Only here, as an experiment may make a sweep of the command.
-        if hydra.mode != RunMode.MULTIRUN and HOW not in os.environ:
+        if hydra.mode != RunMode.MULTIRUN and HOW not in os.environ:  # a sweep has passed its words on
             require_read_options(sys.argv[1:])
         try:
             return _train(train, config, directory)

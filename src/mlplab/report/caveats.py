@@ -152,7 +152,7 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
         sentence += f", most of those with {shares[0][2]}"
     counts = listed([f"{text}: {share(hits, size)}" for _, hits, text, size in shares], 4)
     evidence = f"{counts}. " if shares else ""
-    return Finding("diverged", "caution", f"{sentence}.", f"{evidence}They have no value and are drawn as red crosses.")
+    return Finding("diverged", "caution", f"{sentence}.", f"{evidence}They have no value and are drawn as crosses.")
 
 
 def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:

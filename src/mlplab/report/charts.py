@@ -1,7 +1,7 @@
-"""Charts as data: tables of plain rows with the marks and axes that show them. Nothing here draws."""
+"""The parts that figures share: axes, colours and marks. Nothing here draws."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,45 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.report.formatting import number
-from mlplab.report.learning_curves import thinned
 
 Values = npt.NDArray[np.float64]
-Row = Mapping[str, Any]
 
-INK, MUTED, FAULT = "#1f2328", "#59636e", "#c4301d"
-SERIES = ("#2c68b0", "#bf5b17", "#2a7f62", "#7b52ab", "#a8780f", "#5b6470")
+SERIES = {
+    "#2c68b0": "#6ea8ee", "#bf5b17": "#ec9a5c", "#2a7f62": "#5fbf9d", "#7b52ab": "#b594e6", "#a8780f": "#d9b24c",
+    "#b03a7a": "#ee86bd", "#0f7f92": "#4fc4d8", "#6b7a12": "#b7c653", "#8a4b2f": "#cf9377", "#5b6470": "#98a2ae",
+}  # fmt: skip
+"""Colours on a light page, each with the one that stands for it on a dark page."""
 
-MOST_MARKS = 600
-"""Points of a layer; of more, evenly spaced ones are kept."""
+INK, MUTED, GRID = "#1f2328", "#59636e", "#e3e6ea"
+DARK = {**SERIES, INK: "#e4e7eb", MUTED: "#9aa4af", GRID: "#2b3138", "#ffffff": "#14171b"}
+
+MARKS = {
+    "finished": "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z",  # a circle
+    "pruned": "M0,1L-1,-.8L1,-.8Z",  # a triangle on its tip
+    "diverged": "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z",  # a cross
+    "failed": "M-.28,-1L.28,-1L.28,-.28L1,-.28L1,.28L.28,.28L.28,1L-.28,1L-.28,.28L-1,.28L-1,-.28L-.28,-.28Z",  # a plus
+    "infeasible": "M-.85,-.85L.85,-.85L.85,.85L-.85,.85Z",  # a square
+    "damaged": "M0,-1.1L1.1,0L0,1.1L-1.1,0Z",  # a diamond
+}
+"""State → outline of its mark, between -1 and 1. Infeasible are jobs that violate a constraint of a search."""
+
+CONFIG: Mapping[str, Any] = {
+    "background": "transparent",
+    "font": "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": MUTED, "titleColor": INK, "gridColor": GRID, "domainColor": MUTED, "tickColor": MUTED,
+        "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 8, "labelLimit": 150,
+        "titleLimit": 340, "ticks": False, "labelPadding": 6, "labelOverlap": "greedy", "labelFlush": False,
+    },
+    "legend": {
+        "labelColor": INK, "titleColor": MUTED, "orient": "bottom", "labelFontSize": 11, "titleFontSize": 11,
+        "titleFontWeight": "normal", "labelLimit": 160, "columns": 4,
+    },
+    "text": {"color": INK},
+    "rule": {"color": INK},
+}  # fmt: skip
+"""How figures look in files and on a light page."""
 
 LEAST_DECADES = 1.3
 """Decades between the best value and most of the others from which an axis is logarithmic."""
@@ -36,8 +65,6 @@ class ChartAxis:
         low: its lower end; values beyond the ends are drawn at them.
         high: its upper end.
         is_log: whether it is logarithmic.
-        categories: for an axis of names instead of numbers, in order; rows then hold these names.
-        unit: `number`, `integer` or `percent`, for its ticks.
         n_beyond: number of values beyond its ends.
     """
 
@@ -45,8 +72,6 @@ class ChartAxis:
     low: float = -math.inf
     high: float = math.inf
     is_log: bool = False
-    categories: tuple[str, ...] = ()
-    unit: str = "number"
     n_beyond: int = 0
 
     def transformed(self, values: Values) -> Values:
@@ -69,46 +94,17 @@ class ChartAxis:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """Rows shown by one kind of mark.
-
-    Attributes:
-        mark: `point`, `cross`, `line`, `step`, `band` (rows hold `low` and `high`), `bar`, `tick` (across a category)
-            or `cell` (rows hold `shade`, from 0 to 1 for the best); bars and cells show the `text` of their row.
-        rows: with `x` and `y`.
-        colour: of the marks.
-        label: in the legend; None leaves the layer out of it.
-        is_dashed: of a line.
-        offset: from the middle of a category, as a share of its width.
-    """
-
-    mark: str
-    rows: Sequence[Row]
-    colour: str = SERIES[0]
-    label: str | None = None
-    is_dashed: bool = False
-    offset: float = 0.0
-
-
-@dataclass(frozen=True)
 class Chart:
-    """A chart: the name of its files, its texts, its axes, its layers from back to front, and its height in inches."""
+    """A figure: the name of its files, its texts, its Vega-Lite specification, and whether it spans the page.
+
+    Its data `runs` are the rows that all figures share (`run_rows.py`); other rows stand in the specification.
+    """
 
     name: str
     title: str
     caption: str
-    x: ChartAxis
-    y: ChartAxis
-    layers: tuple[Layer, ...]
-    height: float = 3.0
-
-
-def rows_of(x: Iterable[Any], y: Iterable[Any]) -> list[Row]:
-    """Makes rows of two columns, and thins out more than can be told apart."""
-    # Python's own numbers, so that rows can be written as JSON.
-    columns = [[v.item() if isinstance(v, np.generic) else v for v in column] for column in (x, y)]
-    pairs = [{"x": a, "y": b} for a, b in zip(*columns, strict=True)]
-    return [pairs[index] for index in thinned(len(pairs), MOST_MARKS)] if pairs else []
+    spec: Mapping[str, Any]
+    is_wide: bool = False
 
 
 def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False) -> ChartAxis:

@@ -12,6 +12,35 @@ LONGEST = 60
 """Characters of a swept value."""
 
 
+PARTS = {"val": "validation", "train": "training", "test": "test"}
+UNITS = {
+    "accuracy": "share of rows", "f1": "from 0 to 1", "auroc": "from 0 to 1", "r2": "1 is best",
+    "rmse": "units of the target", "mae": "units of the target",
+}  # fmt: skip
+COSTS = {"seconds": "training time (seconds)", "parameters": "parameters (number)", "epochs": "epochs (number)"}
+PARAMETERS = {
+    "optimizer.lr": "learning rate", "optimizer.weight_decay": "weight decay", "optimizer.momentum": "momentum",
+    "data.batch_size": "batch size (rows)", "trainer.max_epochs": "training (epochs)", "seed": "seed",
+    "model.dropout": "dropout (probability)", "model.hidden_dims": "hidden layers (units)",
+}  # fmt: skip
+"""Names of axes in words, with their units."""
+
+
+def metric_words(metric: str) -> str:
+    """Formats a metric as the name of an axis: `validation accuracy (share of rows)`."""
+    part, slash, name = metric.partition("/")
+    if not slash or part not in PARTS:
+        return COSTS.get(metric, printable(metric))
+    unit = f" ({UNITS[name]})" if name in UNITS else ""
+    # Only abbreviations are written in capitals.
+    return f"{PARTS[part]} {name.upper() if name in ('rmse', 'mae', 'auroc', 'f1') else printable(name)}{unit}"
+
+
+def parameter_words(name: str) -> str:
+    """Formats a swept parameter as the name of an axis."""
+    return PARAMETERS.get(name, printable(name))
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """Formats a number with some significant digits; a dash for None, ∞ for infinity."""
     if value is None or math.isnan(value):

@@ -12,7 +12,7 @@ from mlplab.report.sweep_records import Curve, RunRecord, Target
 
 Values = npt.NDArray[np.float64]
 
-MOST_POINTS = 200
+MOST_POINTS = 100
 """Points of a drawn curve."""
 
 LEAST_RISE = 0.05
@@ -124,6 +124,11 @@ def time_to_target(runs: Sequence[RunRecord], target: Target) -> TimeToTarget | 
     median = {unit: statistics.median(values) for unit, values in by_unit.items()}
     seconds = by_unit["seconds"]
     return TimeToTarget(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)
+
+
+def seconds_to(run: RunRecord, target: Target) -> float:
+    """Returns the seconds of training until a run reached a target; infinite if it did not."""
+    return _time(run.curves.get(target.metric), target)[0]
 
 
 def _time(curve: Curve | None, target: Target) -> tuple[float, float, float]:

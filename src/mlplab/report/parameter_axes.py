@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.report.charts import LARGEST, ChartAxis
-from mlplab.report.formatting import number, value_text
+from mlplab.report.formatting import number, parameter_words, value_text
 from mlplab.report.sweep_records import as_list, as_number
 from mlplab.sweeps.ledger import canonical
 
@@ -33,8 +33,8 @@ class ParameterAxis:
         choices: texts of its values, at places 0, 1, 2, …; empty for a scale of numbers.
         is_log: whether places are decadic logarithms.
         edges: (K+1,) bounds of its buckets, as places.
-        middles: (K,) where each bucket is drawn, as places.
         texts: content of each bucket: a choice, a number, or a range.
+        numbers: its values, if they are few.
         ends: low and high, as places, of the search space or of the numbers of a grid; None for choices.
     """
 
@@ -42,9 +42,9 @@ class ParameterAxis:
     choices: tuple[str, ...]
     is_log: bool
     edges: Values
-    middles: Values
     texts: tuple[str, ...]
     ends: tuple[float, float] | None
+    numbers: tuple[float, ...] = ()
 
     def places(self, values: Sequence[Any]) -> Values:
         """Returns the places of values; NaN for values that are not on the axis. (N,) -> (N,)."""
@@ -83,21 +83,17 @@ class ParameterAxis:
         """Returns the text of the bucket at a place."""
         return self.texts[int(self.buckets(np.array([place]))[0])]
 
-    def value(self, place: float) -> Any:
-        """Returns what a chart shows at a place: the text of a choice, else a number."""
-        if self.choices:
-            return self.choices[int(place)]
+    def value(self, place: float) -> float:
+        """Returns the number at a place."""
         # Beyond these ends 10 to the power of a place overflows.
         return float(10.0 ** min(max(place, -300.0), 300.0) if self.is_log else place)
 
     def chart_axis(self) -> ChartAxis:
-        """Returns the axis of a chart that shows this parameter."""
-        if self.ends is None:
-            return ChartAxis(self.name, categories=self.choices)
-        low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends)
+        """Returns the axis of a figure that shows this parameter, if it is a scale of numbers."""
+        low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends or (0.0, 1.0))
         # Marks at the very ends would be cut in half.
-        margin = 0.04 * (high - low)
-        return ChartAxis(self.name, self.value(low - margin), self.value(high + margin), self.is_log)
+        margin = 0.04 * (high - low) or 0.5
+        return ChartAxis(parameter_words(self.name), self.value(low - margin), self.value(high + margin), self.is_log)
 
 
 def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]]) -> ParameterAxis:
@@ -108,10 +104,10 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
         values: of every setting that has it.
         spaces: its search space, or that of each arm; may be empty.
     """
-    numbers = [as_number(value) for value in values]
-    found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
+    known = [as_number(value) for value in values]
+    found = np.array(sorted({value for value in known if value is not None}), dtype=np.float64)
     # Two numbers are a choice between two, and no scale.
-    if len(found) < 3 or None in numbers:
+    if len(found) < 3 or None in known:
         return _choices(name, values, spaces)
     low, high = ends_of(found, spaces)
     # A list of values seldom says that it is logarithmic, so their spacing decides too.
@@ -123,14 +119,15 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
     if len(found) > MANY:
         # Equal stretches of the space, not of the values: a search is dense where it found something.
         edges = np.linspace(low, high, BUCKETS + 1)
-        middles = (edges[1:] + edges[:-1]) / 2
         bounds = [number(float(10.0**edge if is_log else edge), 2) for edge in edges]
         texts = tuple(f"{a}–{b}" for a, b in pairwise(bounds))
     else:
         # Halfway between neighbours; the outermost only have to lie beyond the values.
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
         texts = tuple(number(float(value)) for value in found)
-    return ParameterAxis(name, (), is_log, edges, middles, texts, (low, high))
+    return ParameterAxis(
+        name, (), is_log, edges, texts, (low, high), tuple(found.tolist()) if len(found) <= MANY else ()
+    )
 
 
 def ends_of(found: Values, spaces: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -164,4 +161,4 @@ def _choices(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any
     present = {value_text(value) for value in values}
     texts = tuple(dict.fromkeys(text for text in map(value_text, ordered) if text in present))
     places = np.arange(len(texts) + 1, dtype=np.float64)
-    return ParameterAxis(name, texts, False, places - 0.5, places[:-1], texts, None)
+    return ParameterAxis(name, texts, False, places - 0.5, texts, None)

@@ -7,7 +7,7 @@ from typing import Any
 from mlplab.config.differing import ABSENT, changes
 from mlplab.errors import counted
 from mlplab.report.formatting import goal, machine_text, number, value_text
-from mlplab.report.rerun_commands import OF_THE_SWEEP, portable, portable_command
+from mlplab.report.rerun_commands import portable, portable_command, shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.rules import shown
@@ -16,9 +16,6 @@ from mlplab.sweeps.sweep_progress import duration
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
 """Keys that do not affect what is learned."""
-
-MOST_VALUES = 40
-"""Values of a swept parameter that are listed."""
 
 
 def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
@@ -31,7 +28,6 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
     sweep = analysis.sweep
     # Folders of one machine mean nothing on another, and can hold a user's name.
     commands = distinct(portable_command(str(command)) for command in as_list(sweep.asked.get("commands")))
-    shared = [portable(word) for word in sweep.constants if not OF_THE_SWEEP.match(word)]
     better = {"min": "smaller", "max": "larger"}
     manifests = [run.manifest for run in sweep.runs if run.manifest]
     facts = {
@@ -43,7 +39,7 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
             for arm, spaces in sweep.spaces.items()
             for name, space in spaces.items()
         ],
-        "shared by all runs": shared,
+        "shared by all runs": shared_words(sweep.constants),
         "differs from conf/": _differing(analysis, root),
         "decided by": [", ".join(f"{o.metric}, {better[o.mode]} is better" for o in sweep.objectives)],
         "target": [goal(sweep.target)] if sweep.target is not None else [],
@@ -95,7 +91,7 @@ def _search(sweep: SweepRecord) -> str:
 def _space(space: Mapping[str, Any]) -> str:
     values = space.get("values")
     if isinstance(values, list):
-        return ", ".join([*map(value_text, values[:MOST_VALUES]), *(["…"] if len(values) > MOST_VALUES else [])])
+        return ", ".join(map(value_text, values))
     kind = "whole numbers " if space.get("kind") == "int" else ""
     scale = ", on a logarithmic scale" if space.get("log") else ""
     return f"{kind}{number(as_number(space.get('low')))} to {number(as_number(space.get('high')))}{scale}"

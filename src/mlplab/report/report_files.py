@@ -11,25 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import not_writable, printable
-from mlplab.report.chart_drawing import Picture, draw, file_name, inline
+from mlplab.report.charts import Chart
 from mlplab.report.exported_tables import tables_of
+from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
+from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_charts import charts_of
 from mlplab.report.sweep_records import SHOWN_STATES, Finding
 from mlplab.runs.files import remove_temporary_files, write_bytes
 
 STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")
-ROWS_SHOWN = 50
-"""Rows of a table that the page shows before a click on "show all"."""
-
 CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
 """Facts in fixed width, as they can be copied to a terminal or to conf/."""
 
-Pictures = Mapping[str, Sequence[Picture]]
+Charts = Mapping[str, Sequence[Chart]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Section:
     findings: Sequence[Finding] = ()
     command: str = ""
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
+    charts: Sequence[Chart] = ()
     facts: Sequence[tuple[str, str]] = ()
 
 
@@ -57,39 +55,55 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
         UserError: the sweep's directory is not writable.
     """
     directory = analysis.sweep.directory
-    pictures = draw_charts(analysis)
+    shared = run_rows(analysis)
+    charts = charts_of(analysis, shared)
+    named = names_of_files(charts)
     page, figures = directory / "report.html", directory / "figures"
     tables = {directory / name: text for name, text in tables_of(analysis).items()}
     try:
         figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
-        taken: list[str] = []
-        for picture in (picture for section in pictures.values() for picture in section):
-            # Different parameters can have equal names once their other characters are replaced.
-            taken.append(file_name(picture.chart.name, taken))
-            write_bytes(figures / f"{taken[-1]}.svg", picture.svg.encode())
-            write_bytes(figures / f"{taken[-1]}.png", picture.png)
+        with rendering(apart=shared.is_thinned) as call:
+            for chart in (chart for section in charts.values() for chart in section):
+                rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
+                for ending, content in rendered.items():
+                    write_bytes(figures / f"{named[chart.name]}.{ending}", content)
+            bundle = call(browser_bundle) if named else ""
         # The page comes last: where it is new, everything that it mentions is there.
         for path, text in tables.items():
             write_bytes(path, text.encode())
-        write_bytes(page, render_page(analysis, pictures, root).encode())
+        write_bytes(page, render_page(analysis, shared, charts, bundle, root).encode())
     except OSError as error:
         raise not_writable("the report's folder", directory, error, f"chmod u+w {directory}, or out=FOLDER") from None
     return {"report": page, **{path.name: path for path in tables}, "figures": figures}
 
 
-def draw_charts(analysis: SweepAnalysis) -> dict[str, list[Picture]]:
-    """Draws the charts of each section."""
-    return {section: draw(charts) for section, charts in charts_of(analysis).items()}
+def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
+    """Specifies the figures of each section."""
+    # Not above: Altair takes a while, and not everybody who imports this draws.
+    from mlplab.report import sweep_charts
+
+    return sweep_charts.charts_of(analysis, shared)
 
 
-def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
+def names_of_files(charts: Charts) -> dict[str, str]:
+    """Maps each figure to the name of its files."""
+    found: dict[str, str] = {}
+    for chart in (chart for section in charts.values() for chart in section):
+        # Different parameters can have equal names once their other characters are replaced.
+        found[chart.name] = file_name(chart.name, list(found.values()))
+    return found
+
+
+def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle: str, root: Path) -> str:
     """Renders the page.
 
     Args:
         analysis: of the sweep.
-        pictures: section → pictures.
+        shared: the rows of its runs.
+        charts: section → figures.
+        bundle: the script of Vega.
         root: the project.
     """
     # Not above: the summary on the terminal does without it.
@@ -113,18 +127,22 @@ def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["inline"] = lambda picture, prefix: Markup(inline(picture, prefix))
+    specs = {chart.name: chart.spec for section in charts.values() for chart in section}
+    data = page_data(shared, analysis) | {"charts": list(specs.values())}
+    script = f"{bundle}\n{script}"
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     return environment.from_string(template).render(
         name=analysis.sweep.name,
         headline=headline(analysis),
         states=[(state, counts[state]) for state in STATES if counts[state]],
-        sections=_sections(analysis, pictures, root),
+        sections=_sections(analysis, charts, root),
+        figures=names_of_files(charts),
+        places={name: place for place, name in enumerate(specs)},
+        data=Markup(as_json(data)),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         policy=_policy(script),
         style=Markup(style),
         script=Markup(script),
-        rows_shown=ROWS_SHOWN,
         code_facts=CODE_FACTS,
     )
 
@@ -138,7 +156,7 @@ def _policy(script: str) -> str:
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
-def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[Section]:
+def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Section]:
     """Collects the sections of the page that have any content, in their order."""
     # With several objectives no setting is the best one.
     ranked = contenders(analysis.settings)
@@ -147,6 +165,8 @@ def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[S
     has_best = has_best and not analysis.sweep.data_sets
     command = "\n".join(commands(ranked[0], analysis.sweep.constants)) if has_best else ""
     sections = [Section("learned", "What was learned", findings=analysis.findings, command=command)]
+    if charts["overview"]:
+        sections.append(Section("explore", "The whole at a glance", charts=charts["overview"]))
     settings, reruns = analysis.settings, [setting for setting in analysis.settings if setting.stage != "search"]
     if analysis.arms:
         note = (
@@ -154,10 +174,10 @@ def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[S
             "that. Times are medians over runs until the target, and a miss counts as infinite."
         )
         arms = [leaderboard(analysis, reruns, "Arms, on seeds that were not used for tuning")] if reruns else []
-        sections.append(Section("comparison", "Comparison", note, tables=arms, pictures=pictures["comparison"]))
+        sections.append(Section("comparison", "Comparison", note, tables=arms, charts=charts["comparison"]))
         settings = analysis.searched  # the others are in the table of the arms
-    elif pictures["comparison"]:
-        sections.append(Section("comparison", "Target", pictures=pictures["comparison"]))
+    elif charts["comparison"]:
+        sections.append(Section("comparison", "Target", charts=charts["comparison"]))
     if settings:
         stages = list(dict.fromkeys(setting.stage for setting in settings))
         titles = TITLES if analysis.arms or len(stages) > 1 else {stages[0]: "Settings"}
@@ -171,11 +191,12 @@ def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[S
             "chosen as the best of many on these very seeds look better than they are; new seeds tell."
         )
         sections.append(Section("tests", "Paired tests", note, tables=[tests_table(analysis)]))
-    for name, title in (("parameters", "Each parameter"), ("curves", "Learning curves")):
-        if pictures[name]:
-            sections.append(Section(name, title, pictures=pictures[name]))
+    named = {"parameters": "Each parameter", "course": "The course of the sweep", "curves": "Learning curves"}
+    for name, title in named.items():
+        if charts[name]:
+            sections.append(Section(name, title, charts=charts[name]))
     sections.append(Section("asked", "What was asked", facts=provenance_of(analysis, root)))
-    failures = failures_table(analysis.sweep.runs)
+    failures = failures_table(analysis)
     if failures.objects:
         sections.append(Section("failed", "What went wrong", tables=[failures]))
     return sections

@@ -1,35 +1,46 @@
 """The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
 
+import math
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from mlplab.errors import printable
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
 from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
+from mlplab.sweeps.ledger import SEEDS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 
 WHICH = {"rerun": "tuned", "default": "default"}
 
-MOST_TESTS = 2
-"""Test metrics on the page; leaderboard.csv has all."""
-
-LONGEST_REASON = 400
-"""Characters of a reason in the table of failures."""
-
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell, the number that it is sorted by instead, and classes of page.css beside its column's."""
+    """The text of a cell, the number that it is sorted by instead, classes of page.css, and links: text and address."""
 
     text: str
     key: float | None = None
     style: str = ""
+    links: Sequence[tuple[str, str]] = ()
+
+    @property
+    def hidden_key(self) -> float | None:
+        """Returns the key if its text does not begin with it."""
+        try:
+            shown = float(self.text.split()[0])
+        except (ValueError, IndexError):
+            return self.key
+        return None if self.key is None or math.isclose(shown, self.key, rel_tol=1e-3) else self.key
 
 
 @dataclass(frozen=True)
@@ -49,11 +60,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a row for each object: a setting, a test or a run."""
+    """A table with a row for each object: a setting, a test or a run; `key` numbers them for the page's script."""
 
     title: str
     columns: list[Column]
     objects: Sequence[Any]
+    key: tuple[str, Callable[[Any], int]] | None = None
 
     @property
     def rows(self) -> list[list[Cell]]:
@@ -90,7 +102,13 @@ def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_obj
 
 def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str) -> Table:
     """Makes a table of ranked settings: their values, their validation metrics, and their test metrics apart."""
-    columns = [_rank()]
+    # Early, as a table with many metrics reaches beyond the page.
+    columns = [
+        _rank(),
+        Column(
+            "again", partial(_command, analysis, parameters_of(analysis)), "command", SETTING, "difference and command"
+        ),
+    ]
     if analysis.arms:
         columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "strong", SETTING))
     # With a single stage the column would hold one and the same word.
@@ -98,12 +116,16 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         columns.append(Column("which", lambda setting: Cell(WHICH[setting.stage]), "", SETTING))
     columns += [
         # partial, as a lambda would see the last name of the loop in every column.
-        Column(analysis.names.get(name, name), partial(_value, name), "", SETTING, name)
+        Column(analysis.names.get(name, name), partial(_value, name), "value", SETTING, name)
         for name in names_of(settings)
     ]
-    columns += _validation(analysis, settings) + _tests(analysis)
-    columns.append(Column("command", partial(_command, analysis), "command"))
-    return Table(title, columns, settings)
+    columns += _validation(analysis, settings)
+    columns += [
+        Column("jobs", partial(_jobs, analysis.sweep.directory), "jobs", VALIDATION, "directories of the runs"),
+        *_tests(analysis),
+    ]
+    places = {setting: place for place, setting in enumerate(analysis.settings)}
+    return Table(title, columns, settings, ("s", places.__getitem__))
 
 
 def _rank() -> Column:
@@ -112,14 +134,36 @@ def _rank() -> Column:
 
 def _value(name: str, setting: Setting) -> Cell:
     if name not in setting.values:
-        return Cell("–", style="none")
+        return Cell("–")
     value = setting.values[name]
     # The text has four digits only, so numbers are sorted by the value itself.
-    return Cell(value_text(value), value if isinstance(value, float) else None, "value")
+    return Cell(value_text(value), value if isinstance(value, float) else None)
 
 
-def _command(analysis: SweepAnalysis, setting: Setting) -> Cell:
-    return Cell("\n".join(commands(setting, analysis.sweep.constants)), style="command")
+def _command(analysis: SweepAnalysis, names: Sequence[str], setting: Setting) -> Cell:
+    from markupsafe import Markup, escape
+
+    text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
+    # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
+    for place, name in enumerate(names):
+        text = re.sub(rf"(?<!\S){re.escape(name)}=", chr(0xE000 + place), text)
+    return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
+
+
+def parameters_of(analysis: SweepAnalysis) -> list[str]:
+    """Lists the swept parameters, seeds last."""
+    names = dict.fromkeys(name for run in analysis.sweep.runs for name in run.entry.values)
+    return sorted(names, key=lambda name: name in SEEDS)[:0x1000]
+
+
+def _jobs(folder: Path, setting: Setting) -> Cell:
+    return Cell("", links=[(str(r.entry.number), link_to(r, folder)) for r in setting.runs])
+
+
+def link_to(run: RunRecord, folder: Path) -> str:
+    """Returns the address of a run's directory, from the folder of the page."""
+    # The dot, as a name with a colon would be read as a scheme.
+    return f"./{quote(os.path.relpath(run.place or folder / run.entry.directory, folder))}/"
 
 
 def _objectives(analysis: SweepAnalysis) -> list[Column]:
@@ -168,16 +212,16 @@ def _not_finished(setting: Setting) -> Cell:
     counts = {SHOWN_STATES.get(state, state): n for state, n in setting.states.items() if state != "finished"}
     counts["without a value"] = setting.n_valueless
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return Cell(text, setting.n_failed, "bad" if setting.n_failed else "")
+    return Cell(text, setting.n_failed or None, "bad" if setting.n_failed else "")
 
 
 def _tests(analysis: SweepAnalysis) -> list[Column]:
     def cell(metric: str, setting: Setting) -> Cell:
         return _spread(setting.test(metric))
 
-    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)[:MOST_TESTS]
+    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
     # The first one has a double line on its left, which sets test metrics apart.
-    styles = ["num test first", *["num test"] * MOST_TESTS]
+    styles = ["num test first", *["num test"] * len(metrics)]
     return [Column(name, partial(cell, name), style, TEST) for name, style in zip(metrics, styles, strict=False)]
 
 
@@ -204,19 +248,30 @@ def tests_table(analysis: SweepAnalysis) -> Table:
     return Table("Wilcoxon's signed-rank test on paired seeds", columns, analysis.tests)
 
 
-def failures_table(runs: Sequence[RunRecord]) -> Table:
+def failures_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of runs that failed or diverged, with their reasons."""
 
+    def number_of(run: RunRecord) -> int:
+        return run.entry.number
+
     def reason(run: RunRecord) -> str:
-        return "result.json cannot be read" if run.state == "damaged" else run.reason[:LONGEST_REASON]
+        return "result.json cannot be read" if run.state == "damaged" else run.reason
 
     columns = [
         Column("job", lambda run: Cell(str(run.entry.number)), "num"),
-        Column("directory", lambda run: Cell(run.entry.directory, style="value")),
+        Column(
+            "directory",
+            lambda run: Cell("", style="value", links=[(run.entry.directory, link_to(run, analysis.sweep.directory))]),
+        ),
         Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
         Column("why", lambda run: Cell(reason(run), style="reason")),
     ]
-    return Table("Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED])
+    return Table(
+        "Runs that failed or diverged",
+        columns,
+        [run for run in analysis.sweep.runs if run.state in FAILED],
+        ("j", number_of),
+    )
 
 
 def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:

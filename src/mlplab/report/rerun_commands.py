@@ -41,6 +41,11 @@ def portable_command(command: str) -> str:
     return shlex.join(portable(word) for word in words)
 
 
+def shared_words(constants: Sequence[str]) -> list[str]:
+    """Returns the overrides that all jobs share, but for those about the sweep itself."""
+    return [portable(word) for word in constants if not OF_THE_SWEEP.match(word)]
+
+
 def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
     """Returns the commands that run a setting again with all its seeds: one if Hydra's grid can express them.
 
@@ -48,7 +53,7 @@ def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
         setting: with its runs.
         constants: overrides that all jobs of its sweep share.
     """
-    shared = [portable(word) for word in constants if not OF_THE_SWEEP.match(word)]
+    shared = shared_words(constants)
     is_recipe = any(word.lstrip("+").startswith("experiment=") for word in shared)
     overrides = [[portable(word) for word in run.entry.overrides] for run in setting.runs]
     if len(overrides) == 1:

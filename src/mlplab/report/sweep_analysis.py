@@ -10,13 +10,17 @@ from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import results_of
-from mlplab.report.formatting import value_text
+from mlplab.report.formatting import metric_words, value_text
+from mlplab.report.learning_curves import thinned
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, Values, axis_of
 from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
 from mlplab.report.ranked_settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.report.sweep_records import Finding, SweepRecord
+
+MOST_SETTINGS = 2000
+"""Settings of a search from which importances are computed."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,13 @@ class SweepAnalysis:
     def searched(self) -> list[Setting]:
         return of_stage(self.settings, "search")
 
+    @property
+    def by_effect(self) -> list[ParameterAxis]:
+        """Lists the axes of the parameters that vary, those that matter most first."""
+        shares = self.effects.alone if self.effects is not None else {}
+        varying = [axis for axis in self.axes.values() if axis.n_buckets > 1]
+        return sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))
+
 
 def analyse(directory: Path) -> SweepAnalysis:
     """Reads a sweep and draws the conclusions.
@@ -70,7 +81,7 @@ def conclusions(sweep: SweepRecord) -> SweepAnalysis:
         values = [setting.values[name] for setting in searched if name in setting.values]
         axes[name] = axis_of(name, values, sweep.spaces_of(name))
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
-    objective = value_axis(sweep.objective.metric, scores, sweep.objective.sign)
+    objective = value_axis(metric_words(sweep.objective.metric), scores, sweep.objective.sign)
     arms = arms_of(settings)
     # With several objectives no setting is the best one against which others could be tested.
     tests = tests_between(settings) if len(sweep.objectives) == 1 else []
@@ -104,6 +115,9 @@ def _effects(
         for place, setting in enumerate(ranked):
             if setting.data_set == data_set:
                 ranks[place] = keys[setting.sort_key()] / len(keys)
+    if len(ranked) > MOST_SETTINGS:  # which are in the order of their ranks, so evenly spaced ones are like all
+        kept = thinned(len(ranked), MOST_SETTINGS)
+        ranked, ranks = [ranked[place] for place in kept], ranks[kept]
     names = list(axes)
     choices = [bool(axes[name].choices) for name in names]
     ends = [axes[name].ends or (0.0, 1.0) for name in names]

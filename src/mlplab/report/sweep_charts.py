@@ -1,119 +1,311 @@
-"""The charts of a sweep: which ones it gets, and their rows."""
+"""The figures of a sweep as Vega-Lite specifications: which ones it gets, their rows and their marks."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+import altair as alt
 import numpy as np
 
-from mlplab.report.charts import FAULT, INK, MUTED, SERIES, Chart, ChartAxis, Layer, Row, rows_of, value_axis
-from mlplab.report.formatting import goal, number
-from mlplab.report.learning_curves import best_places, median_rows
+from mlplab.report.chart_parts import (
+    CHOSEN,
+    CHOSEN_SETTINGS,
+    EPOCHS,
+    PERCENT,
+    RUN,
+    WHOLE,
+    WITH_VALUE,
+    Panel,
+    inline,
+    parameter_x,
+    scaled,
+    span,
+    value,
+    zoom,
+)
+from mlplab.report.charts import INK, MARKS, MUTED, SERIES, Chart, value_axis
+from mlplab.report.formatting import goal, metric_words, number
+from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.parameter_axes import ParameterAxis
-from mlplab.report.ranked_settings import Setting, contenders, pareto_front, table_of
+from mlplab.report.ranked_settings import Setting, contenders
+from mlplab.report.run_rows import RunRows, dimensions
 from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
-from mlplab.report.sweep_records import RunRecord
 
 MOST_PARAMETERS = 24
-"""Charts of single parameters; those with the largest effect are drawn."""
+"""Figures of single parameters; those with the largest effect are drawn."""
 
 MOST_PAIRS, LEAST_SHARE = 4, 0.02
 """Heat maps of pairs, and the share of the variance below which a pair gets none."""
 
-MOST_CURVES = 5
-"""Settings in a chart of curves; more lines cannot be told apart."""
+MOST_ON_A_LINE = 40
+"""Distinct numbers that a line of means joins; more of them are points of a search."""
 
-PARTS = {"val": "Validation", "train": "Training"}
+MOST_CURVES, MOST_DRAWN = 5, 40
+"""Settings whose curves are shown at once, and those that a choice of runs can bring there."""
 
-
-def charts_of(analysis: SweepAnalysis) -> dict[str, list[Chart]]:
-    """Returns section → its charts: comparison, parameters, curves."""
-    # Each section has an entry, if only an empty one, as the page looks them up by name.
-    sections = {"comparison": _comparison, "parameters": _parameters, "curves": _curves}
-    return {name: [chart for chart in make(analysis) if chart is not None] for name, make in sections.items()}
+MOST_DATA_SETS = 4
+"""Data sets with figures of their own, as their values have no common scale."""
 
 
-def _comparison(analysis: SweepAnalysis) -> Iterable[Chart | None]:
-    if analysis.arms:
-        yield arms_chart(analysis)
-    if analysis.sweep.target is not None:
-        yield target_chart(analysis)
+def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
+    """Returns section → its figures."""
+    whole = Panel(analysis, shared)
+    panels = [replace(whole, data=data) for data in analysis.sweep.data_sets[:MOST_DATA_SETS] or [""]]
+    found = {name: make(whole, panels) for name, make in SECTIONS.items()}
+    return {name: [chart for chart in charts if chart is not None] for name, charts in found.items()}
 
 
-def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
-    searched, objective, effects = analysis.searched, analysis.objective, analysis.effects
+def _overview(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
+    main = main_axis(whole.analysis)
+    if main is not None:
+        yield from (lines_chart(panel, main, is_main=True) for panel in panels)
+    yield parallel_chart(whole)
+
+
+def _comparison(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
+    if whole.analysis.arms:
+        yield arms_chart(whole)
+    if whole.analysis.sweep.target is not None:
+        yield target_chart(whole)
+
+
+def _parameters(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
+    analysis = whole.analysis
+    searched, effects = analysis.searched, analysis.effects
     if not np.isfinite([setting.score for setting in searched]).any():
         return
     if effects is not None:
-        yield effects_chart(analysis)
+        yield effects_chart(whole)
     if len(analysis.sweep.objectives) > 1:
-        yield front_chart(analysis)
-    if analysis.sweep.asked.get("sweeper") == "optuna":
-        yield search_chart(analysis)
-    # The parameters that matter most come first, and are drawn if there are too many.
-    shares = effects.alone if effects is not None else {}
-    varying = [axis for axis in analysis.axes.values() if axis.n_buckets > 1]
+        yield front_chart(whole)
+    main, varying = main_axis(analysis), analysis.by_effect
     if analysis.sweep.data_sets:  # which are not compared
         varying = [axis for axis in varying if not tells_data_sets_apart(axis.name, searched)]
-    for axis in sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))[:MOST_PARAMETERS]:
-        yield parameter_chart(axis, searched, objective)
+    for axis in varying[:MOST_PARAMETERS]:
+        if axis is not main:
+            draw = lines_chart if is_on_a_line(analysis, axis) else points_chart
+            yield from (draw(panel, axis) for panel in panels)
     # A cell would mix values on different data.
     known_pairs = effects.pairs if effects is not None and not analysis.sweep.data_sets else {}
-    pairs = sorted(known_pairs.items(), key=lambda item: -item[1])
-    for names, share in pairs[:MOST_PAIRS]:
+    for names, share in sorted(known_pairs.items(), key=lambda item: -item[1])[:MOST_PAIRS]:
         if share >= LEAST_SHARE:
             # The parameter with more values lies along the wider side.
-            wide, high = sorted((analysis.axes[name] for name in names), key=lambda axis: -axis.n_buckets)
-            yield pair_chart(wide, high, searched, objective)
+            yield pair_chart(whole, *sorted((analysis.axes[name] for name in names), key=lambda axis: -axis.n_buckets))
 
 
-def _curves(analysis: SweepAnalysis) -> Iterable[Chart | None]:
-    metric = analysis.sweep.objective.metric
+def _course(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
+    is_search = whole.analysis.sweep.asked.get("sweeper") == "optuna"
+    if is_search:
+        yield from map(history_chart, panels)
+    if is_search or len(whole.rows) >= 12:
+        yield from map(distribution_chart, panels)
+    yield timeline_chart(whole)
+    yield pruned_chart(whole)
+
+
+def _curves(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
+    metric = whole.analysis.sweep.objective.metric
     # Objectives such as the number of parameters have no curve.
     for name in dict.fromkeys([metric, "val/loss"] if metric.startswith("val/") else ["val/loss"]):
-        yield curves_chart(analysis, name)
-    yield best_epoch_chart(analysis.sweep.runs)
+        yield curves_chart(whole, name)
+    yield best_epoch_chart(whole)
 
 
-def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAxis) -> Chart:
-    """Shows a parameter against the objective: a point for each setting, a cross if one of its runs failed."""
-    with_parameter = [setting for setting in settings if axis.name in setting.values]
-    objective = with_parameter[0].objective
-    groups = list(dict.fromkeys(setting.arm or setting.data_set for setting in with_parameter))
-    # More arms, or data sets, than colours cannot be told apart.
-    coloured = groups if 1 < len(groups) <= len(SERIES) else [None]
-    layers = []
-    for colour, group in zip(SERIES, coloured, strict=False):
-        known = [s for s in with_parameter if s.validation.mean is not None and group in (None, s.arm or s.data_set)]
-        places = axis.places([setting.values[axis.name] for setting in known])
-        scores = np.array([setting.score for setting in known], dtype=np.float64)
-        layers.append(Layer("point", rows_of(map(axis.value, places), scores), colour, group))
-        best = axis.best_by_bucket(places, scores, objective.sign)
-        rows = rows_of((axis.value(axis.middles[bucket]) for bucket in best), best.values())
-        layers.append(Layer("tick" if axis.choices else "line", rows, INK if axis.choices or group is None else colour))
-    failed = [setting.values[axis.name] for setting in with_parameter if setting.n_failed]
-    # A little inside the axis, so that crosses are whole.
-    worst = y.at(0.965 if objective.sign > 0 else 0.035)
-    layers.append(Layer("cross", rows_of(map(axis.value, axis.places(failed)), [worst] * len(failed)), FAULT))
-    caption = f"A point is a setting's mean over seeds; the line shows the best of each value.{y.note()}"
-    if failed:
-        caption += f" Red crosses: {len(failed)} with a run that diverged or failed."
-    return Chart(f"by_{axis.name}", f"By {axis.name}", caption, axis.chart_axis(), y, tuple(layers))
+SECTIONS = {
+    "overview": _overview, "comparison": _comparison, "parameters": _parameters, "course": _course, "curves": _curves,
+}  # fmt: skip
 
 
-def effects_chart(analysis: SweepAnalysis) -> Chart:
+def main_axis(analysis: SweepAnalysis) -> ParameterAxis | None:
+    """Returns the number against which a study is drawn first: the one that matters most; None in a search."""
+    return next((axis for axis in analysis.by_effect if is_on_a_line(analysis, axis)), None)
+
+
+def is_on_a_line(analysis: SweepAnalysis, axis: ParameterAxis) -> bool:
+    """Returns whether the numbers of a parameter are those of a grid, over which a line of means can be drawn."""
+    values = [setting.values[axis.name] for setting in analysis.searched if axis.name in setting.values]
+    if axis.choices or len(values) < len(analysis.searched) or not any(s.validation.values for s in analysis.searched):
+        return False
+    n = len(set(values))
+    return n <= MOST_ON_A_LINE and (analysis.sweep.asked.get("sweeper") == "grid" or 2 * n <= len(values))
+
+
+def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> Chart:
+    """Shows the objective against a number: mean and standard deviation over seeds, a line for each choice."""
+    y, key, palette = panel.y, panel.shared.keys[axis.name], panel.shared.palette
+    x, words = parameter_x(axis, key), axis.chart_axis().label
+    means = panel.searched.transform_filter(WITH_VALUE).transform_aggregate(
+        mean="mean(y)", deviation="stdev(y)", runs="count()", groupby=[key, "c"]
+    )
+    ends = {
+        "low": f"max(datum.mean - datum.deviation, {y.low})",
+        "high": f"min(datum.mean + datum.deviation, {y.high})",
+    }
+    band = means.transform_calculate(**ends).mark_area(opacity=0.18, clip=True)
+    told = panel.told(**{key: words}, mean=f"mean {y.label}", deviation="standard deviation", runs="runs")
+    encoded = {"x": x, "y": scaled(y, "mean"), "color": panel.colour}
+    layers = [
+        means.mark_line(strokeWidth=2, clip=True).encode(detail="c:N", **encoded).add_params(zoom()),
+        band.encode(**{**encoded, "y": scaled(y, "low")}, y2="high:Q", detail="c:N"),
+        means.mark_point(filled=True, size=45, opacity=1).encode(tooltip=told, **encoded),
+    ]
+    over = [a.name for a in panel.analysis.by_effect if a.name not in (axis.name, panel.shared.choice)]
+    over = [name for name in over if not tells_data_sets_apart(name, panel.analysis.searched) or not panel.data]
+    caption = f"Mean over {', '.join(['seeds', *over])}, with the standard deviation as a band.{y.note()}"
+    if lost := sum(row["y"] is None for row in panel.rows):
+        # At the worse end, those of each choice a little further in.
+        edge = [y.at(0.97 - 0.05 * k if panel.sign > 0 else 0.03 + 0.05 * k) for k in range(max(len(palette), 1))]
+        marks = panel.searched.transform_filter("!isValid(datum.y)")
+        marks = marks.transform_aggregate(runs="count()", groupby=[key, "c", "state"]).transform_calculate(
+            edge=f"{json.dumps(edge)}[max(0, indexof({json.dumps(list(palette))}, datum.c))]"
+        )
+        told = [alt.Tooltip("state:N"), *panel.told(**{key: words}, runs="runs")]
+        encoded |= {"y": scaled(y, "edge"), "shape": panel.shape, "tooltip": told}
+        layers.append(marks.mark_point(filled=True, size=60, opacity=0.9).encode(**encoded))
+        caption += f" {lost:,} runs without a value are marked at the edge."
+    name = "main" if is_main else f"by_{axis.name}"
+    return panel.chart(name, f"{y.label.capitalize()} by {words}", caption, *layers, is_wide=is_main)
+
+
+def points_chart(panel: Panel, axis: ParameterAxis) -> Chart:
+    """Shows the objective against a parameter: a mark for each run, and the mean of each choice."""
+    y, key = panel.y, panel.shared.keys[axis.name]
+    x, words = parameter_x(axis, key), axis.chart_axis().label
+    points = panel.points.transform_filter(f"isValid(datum.{key})").encode(
+        x=x, y=scaled(y, "place"), color=panel.colour, shape=panel.shape, tooltip=RUN
+    )
+    caption = "A mark is a run."
+    if axis.choices:
+        # Equal values would hide each other.
+        points = points.transform_calculate(aside="(datum.j * 0.618034) % 1")
+        points = points.encode(xOffset=alt.XOffset("aside:Q", scale=alt.Scale(domain=[-0.6, 1.6])))
+        means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.{key})")
+        means = means.transform_aggregate(mean="mean(y)", groupby=[key]).mark_tick(thickness=2.5, size=34, color=INK)
+        told = [alt.Tooltip(f"{key}:N", title=words), value("mean", f"mean {y.label}")]
+        layers = [points, means.encode(x=x, y=scaled(y, "mean"), tooltip=told)]
+        caption = "A mark is a run, the bar the mean."
+    else:
+        layers = [points.add_params(zoom())]
+    return panel.chart(f"by_{axis.name}", f"{y.label.capitalize()} by {words}", caption + panel.note, *layers)
+
+
+def parallel_chart(panel: Panel) -> Chart | None:
+    """Shows each run as a line through its values, on an axis for each parameter; axes are brushed in the page."""
+    analysis, axes = panel.analysis, dimensions(panel.analysis, panel.shared)
+    if len(axes) < 2 or len(panel.rows) < 3 or analysis.sweep.data_sets:
+        return None
+    names: list[Any] = [f"d{place}" for place in range(len(axes))]
+    lines = panel.kept(panel.runs).transform_calculate(
+        **{name: _placed(axis) for name, axis in zip(names, axes, strict=True)}
+    )
+    # Over axes that a run does not have, its line goes on to the next one.
+    lines = lines.transform_fold(names, as_=["axis", "at"]).transform_filter("isValid(datum.at)")
+    titles = json.dumps({name: axis["title"] for name, axis in zip(names, axes, strict=True)})
+    head = alt.Axis(
+        orient="top", domain=False, grid=False, labelAngle=0, labelLimit=110, labelPadding=12, labelOverlap=False,
+        labelColor=INK, labelExpr=f"{titles}[datum.value]",
+    )  # fmt: skip
+    x = alt.X("axis:N", sort=None, scale=alt.Scale(domain=names, padding=0.4), title=None, axis=head)
+    at = alt.Y("at:Q", scale=alt.Scale(domain=[0, 1]), axis=None)
+    low = alt.Y("low:Q", axis=None)
+    ticks = [
+        {"axis": name, "at": place, "text": text}
+        for name, axis in zip(names, axes, strict=True)
+        for place, text in _ticks(axis)
+    ]
+    rules = inline([{"axis": name, "low": 0, "high": 1} for name in names]).mark_rule(color=MUTED)
+    brushes = alt.Chart(alt.NamedData(name="brushes")).mark_rule(strokeWidth=16, opacity=0.25, color=INK)
+    text: dict[str, Any] = {"align": "left", "dx": 5, "fontSize": 10.5, "limit": 90}
+    halo: dict[str, Any] = {"stroke": "#ffffff", "strokeWidth": 3, "strokeJoin": "round"}
+    pale = max(0.15, min(0.8, 30 / len(panel.rows)))
+    layers = [
+        lines.mark_line(strokeWidth=1.4, strokeOpacity=pale).encode(
+            x=x, y=at, detail="j:Q", color=panel.colour, tooltip=RUN
+        ),
+        rules.encode(x=x, y=low, y2="high:Q"),
+        brushes.encode(x=x, y=low, y2="high:Q"),
+        inline(ticks).mark_text(**text, **halo).encode(x=x, y=at, text="text:N"),
+        inline(ticks).mark_text(**text).encode(x=x, y=at, text="text:N"),
+    ]
+    caption = "A line is a run. Drag along an axis to choose runs, in all figures and in the leaderboard."
+    return panel.chart("parallel", "All runs at once", caption + panel.note, *layers, height=300, is_wide=True)
+
+
+def _placed(axis: dict[str, Any]) -> str:
+    """Returns the expression that places a value between 0 and 1, as page.js does."""
+    known = f"datum.{axis['key']}"
+    if "choices" in axis:
+        place = f"indexof({json.dumps(axis['choices'])}, {known}) / {max(len(axis['choices']) - 1, 1)}"
+    else:
+        inner = f"log(max({known}, 1e-300)) / LN10" if axis["log"] else known
+        place = f"clamp(({inner} - {axis['low']}) / {axis['high'] - axis['low'] or 1.0}, 0, 1)"
+    return f"isValid({known}) ? {place} : null"
+
+
+def _ticks(axis: dict[str, Any]) -> list[tuple[float, str]]:
+    """Returns places and texts along an axis of the parallel coordinates."""
+    if "choices" in axis:
+        return [(k / max(len(axis["choices"]) - 1, 1), text[:16]) for k, text in enumerate(axis["choices"])]
+    low, span = axis["low"], (axis["high"] - axis["low"]) or 1.0
+    step = 10.0 ** np.floor(np.log10(span / 3))
+    step *= next(k for k in (5, 2, 1) if k == 1 or span / (k * step) >= 3)
+    # Of a logarithmic axis whole powers, if there are some.
+    step = max(1.0, np.round(step)) if axis["log"] and span >= 1 else step
+    places = [step * k for k in range(int(np.ceil(low / step)), int(np.floor((low + span) / step)) + 1)]
+    return [((n - low) / span, number(10.0 ** min(max(n, -300), 300) if axis["log"] else n, 3)) for n in places]
+
+
+def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
+    """Shows the median of the runs in each cell of two parameters."""
+    scale = panel.y
+    keys: list[Any] = [panel.shared.keys[axis.name] for axis in (wide, high)]
+    low, top = scale.transformed(np.array([scale.low, scale.high])).tolist()
+    place = f"(clamp({'log(datum.median) / LN10' if scale.is_log else 'datum.median'}, {low}, {top}) - {low})"
+    place = f"{place} / {top - low}"
+    cells = panel.searched.transform_aggregate(median="median(y)", known="valid(y)", groupby=keys).transform_calculate(
+        shade=f"datum.known ? {f'1 - {place}' if panel.sign > 0 else place} : null",
+        text="datum.known ? format(datum.median, '.2~g') : '×'",
+    )
+    words = [axis.chart_axis().label for axis in (wide, high)]
+    encoded = {}
+    for name, channel, key, axis, title in zip("xy", (alt.X, alt.Y), keys, (wide, high), words, strict=True):
+        # Names are read from above, numbers from below.
+        order: Any = list(axis.choices) if axis.choices else "descending" if name == "y" else "ascending"
+        form: dict[str, Any] = {} if axis.choices else {"format": ".4~g", "formatType": "number"}
+        angle: dict[str, Any] = {"labelAngle": -40 if sum(map(len, axis.texts)) > 44 else 0} if name == "x" else {}
+        encoded[name] = channel(f"{key}:O", title=title, sort=order, axis=alt.Axis(**form, **angle))
+    told = [alt.Tooltip(f"{key}:N", title=title) for key, title in zip(keys, words, strict=True)]
+    told += [value("median", f"median {scale.label}"), value("known", "runs")]
+    shade = alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None)
+    # Black on light cells and white on dark ones, which are the same on a light and a dark page.
+    ink = alt.condition("datum.shade > 0.62", alt.value("#000001"), alt.value("#fffffe"))
+    text = cells.mark_text(fontSize=min(11.0, 130 / wide.n_buckets), stroke=None)
+    lost = cells.transform_filter("!datum.known").mark_text(color=MUTED).encode(text="text:N", **encoded)
+    layers = [
+        cells.transform_filter("datum.known").mark_rect().encode(color=shade, tooltip=told, **encoded),
+        text.transform_filter("datum.known").encode(text="text:N", color=ink, **encoded),
+        lost,
+    ]
+    caption = f"Median of the runs in each cell; lighter is better, × is a cell without a value.{scale.note()}"
+    title, height = " × ".join(words), 60 + 34 * min(high.n_buckets, 12)
+    return panel.chart(f"pair_{wide.name}_{high.name}", title.capitalize(), caption, *layers, height=height)
+
+
+def effects_chart(panel: Panel) -> Chart:
     """Shows how much parameters matter, then the pairs with the largest interactions, then the noise between seeds."""
-    effects, names = analysis.effects, analysis.names
+    analysis, names = panel.analysis, panel.analysis.names
+    effects = analysis.effects
     assert effects is not None
-    alone = sorted(((names[name], share) for name, share in effects.alone.items()), key=lambda item: -item[1])[:10]
+    alone = sorted(((names[name], share) for name, share in effects.alone.items()), key=lambda item: -item[1])
     pairs = sorted(((f"{names[a]} × {names[b]}", s) for (a, b), s in effects.pairs.items()), key=lambda item: -item[1])
     # An interaction of less than half a percent is rounding.
     pairs = [(text, share) for text, share in pairs[:6] if share >= 0.005]
     noise = [("seeds", effects.noise)] if effects.noise is not None else []
-    layers = tuple(
-        Layer("bar", [{"x": share, "y": text, "text": f"{share:.0%}"} for text, share in bars], colour)
-        for bars, colour in ((alone, SERIES[0]), (pairs, SERIES[5]), (noise, SERIES[4]))
-        if bars
-    )
+    colours = {MUTED: alone, "#8a929b": pairs, "#b5bac0": noise}
+    rows: list[dict[str, Any]] = [
+        {"name": text, "share": share, "of": c} for c, bars in colours.items() for text, share in bars
+    ]
     if effects.method == "grid":
         left = "." if noise else ", and to the noise between seeds, which one seed cannot show."
         caption = (
@@ -128,174 +320,237 @@ def effects_chart(analysis: SweepAnalysis) -> Chart:
             f"from the others, in shares of 1. A random forest predicts {effects.explained or 0.0:.0%} of the variance "
             "of the ranks of settings it has not seen: trust it no further."
         )
+    title = "share of the variance (percent)" if effects.method == "grid" else "importance (percent)"
     # The axis is longer than the longest bar, so that its label has room beside it.
-    longest = max(share for _, share in [*alone, *pairs, *noise])
-    x = ChartAxis(
-        "share of variance" if effects.method == "grid" else "importance",
-        0.0,
-        min(1.12, longest * 1.2 + 0.02),
-        unit="percent",
+    x = span("share", title, 0, min(1.14, max(row["share"] for row in rows) * 1.2 + 0.02), PERCENT)
+    base = inline(rows).encode(x=x, y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelColor=INK)))
+    bars = base.mark_bar(size=14).encode(color=alt.Color("of:N", scale=None))
+    text = base.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".0%"))
+    caption += " Of all runs, whichever are chosen."
+    return panel.chart("effects", "What mattered", caption, bars, text, height=24 * len(rows))
+
+
+def history_chart(panel: Panel) -> Chart:
+    """Shows runs in their order, with the best so far."""
+    last = max((row["j"] for row in panel.rows), default=0)
+    x = span("j", "job (in the order of the search)", -0.5, last + 0.5, WHOLE)
+    best = panel.searched.transform_filter(WITH_VALUE).transform_window(
+        best=f"{panel.analysis.sweep.objective.mode}(y)", sort=[alt.SortField("j")], frame=[None, 0]
     )
-    y = ChartAxis("", categories=tuple(text for text, _ in [*alone, *pairs, *noise]))
-    return Chart("effects", "What mattered", caption, x, y, layers, 0.75 + 0.27 * len(y.categories))
+    line = best.mark_line(interpolate="step-after", color=INK, strokeWidth=1.5, clip=True)
+    marks = panel.points.encode(x=x, y=scaled(panel.y, "place"), color=panel.colour, shape=panel.shape, tooltip=RUN)
+    layers = [marks.add_params(zoom()), line.encode(x=x, y=scaled(panel.y, "best"))]
+    caption = f"A mark is a run; the line is the best so far.{panel.note}"
+    return panel.chart("search", "The course of the search", caption, *layers, is_wide=True)
 
 
-def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Setting], scale: ChartAxis) -> Chart:
-    """Shows the median of the settings in each cell of two parameters' buckets."""
-    with_parameter = [setting for setting in settings if wide.name in setting.values and high.name in setting.values]
-    objective = with_parameter[0].objective
-    x, y = (axis.buckets(axis.places([s.values[axis.name] for s in with_parameter])) for axis in (wide, high))
-    scores = np.array([setting.score for setting in with_parameter], dtype=np.float64)
-    cells: list[dict[str, Any]] = []
-    crosses: list[Row] = []
-    for column, row in sorted({(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True) if a >= 0 and b >= 0}):
-        inside = scores[(x == column) & (y == row) & np.isfinite(scores)]
-        place = {"x": wide.texts[column], "y": high.texts[row]}
-        if len(inside):
-            # The median, as one diverged setting would decide on the mean of its cell.
-            cells.append({**place, "value": float(np.median(inside))})
-        else:
-            crosses.append(place)
-    # Shades are distances from the worst end on the axis of the objective, so that they agree with the other charts.
-    worst = scale.high if objective.sign > 0 else scale.low
-    places = scale.transformed(np.array([worst, *(cell["value"] for cell in cells)]))
-    distances = np.abs(places[1:] - places[0])
-    for cell, shade in zip(cells, distances / (distances.max(initial=0.0) or 1.0), strict=True):
-        cell |= {"shade": float(shade), "text": number(cell["value"], 2)}
-    caption = f"Median {objective.metric} of the settings in each cell; lighter is better."
-    if crosses:
-        caption += " Red crosses: cells without a value."
-    axes = ChartAxis(wide.name, categories=wide.texts), ChartAxis(high.name, categories=high.texts[::-1])
-    layers = (Layer("cell", cells), Layer("cross", crosses, FAULT))
-    height = 0.9 + min(3.2, 0.36 * high.n_buckets + 0.6)
-    return Chart(f"pair_{wide.name}_{high.name}", f"{wide.name} × {high.name}", caption, *axes, layers, height)
-
-
-def search_chart(analysis: SweepAnalysis) -> Chart:
-    """Shows trials in their order, with the best so far."""
-    objective, y = analysis.sweep.objective, analysis.objective
-    ordered = sorted(analysis.searched, key=lambda setting: setting.runs[0].entry.number)
-    # With the sign smaller is better, so that a running minimum is the best so far.
-    scores = objective.sign * np.array([setting.score for setting in ordered], dtype=np.float64)
-    # A NaN would be carried on to the end.
-    best = np.minimum.accumulate(np.where(np.isfinite(scores), scores, np.inf))
-    trials = np.arange(1, len(ordered) + 1)
-    layers = []
-    for mark, column, colour in (("point", scores, SERIES[0]), ("step", best, INK)):
-        known = np.isfinite(column)
-        layers.append(Layer(mark, rows_of(trials[known], objective.sign * column[known]), colour))
-    caption = (
-        f"A point is a trial; the line is the best so far, found with trial {int(np.nanargmin(scores)) + 1:,} "
-        f"of {len(ordered):,}.{y.note()}"
-    )
-    x = ChartAxis("trial", 0.5, len(ordered) + 0.5, unit="integer")
-    return Chart("search", "The course of the search", caption, x, y, tuple(layers))
-
-
-def front_chart(analysis: SweepAnalysis) -> Chart | None:
-    """Shows two objectives against each other, with the Pareto front; None without a setting that has both."""
-    # A chart has two axes; further objectives are in the table alone.
-    objectives = analysis.sweep.objectives[:2]
-    known, table = table_of(analysis.searched, objectives)
-    if not known:
+def distribution_chart(panel: Panel) -> Chart | None:
+    """Shows the share of runs that are at most as good as a value: the empirical distribution."""
+    if len({row["y"] for row in panel.rows if row["state"] == "finished"}) < 3:
         return None
-    front = pareto_front(known, objectives)
-    # Points that are not on the front are grey, behind it.
-    others = [place for place, setting in enumerate(known) if setting not in front]
-    _, on_front = table_of(front, objectives)
-    on_front = on_front[np.argsort(on_front[:, 0])]
-    layers = [Layer("point", rows_of(*table[others].T), MUTED)]
-    layers += [Layer(mark, rows_of(*on_front.T), SERIES[0]) for mark in ("line", "point")]
-    better = " and ".join(f"{'less' if o.mode == 'min' else 'more'} {o.metric}" for o in objectives)
-    caption = f"Better is {better}. Joined: settings that no other one improves on in both."
-    axes = [value_axis(o.metric, column, o.sign) for column, o in zip(table.T, objectives, strict=True)]
-    return Chart("front", "Two objectives", caption, axes[0], axes[1], tuple(layers))
+    ranked = panel.searched.transform_filter(WITH_VALUE)
+    ranked = panel.kept(ranked.transform_window(share="cume_dist()", sort=[alt.SortField("y")], groupby=["c"]))
+    y = alt.Y("share:Q", title="share of the runs (percent)", axis=PERCENT)
+    encoded = {"x": scaled(panel.y, "y", alt.X), "y": y}
+    line = ranked.mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
+    dots = ranked.mark_point(opacity=0, size=50, filled=True)
+    told = [*panel.told(y=panel.y.label), alt.Tooltip("share:Q", title="share of the runs", format=".1%")]
+    layers = [
+        line.encode(color=panel.colour, detail="c:N", **encoded).add_params(zoom()),
+        dots.encode(tooltip=told, **encoded),
+    ]
+    caption = f"Empirical distribution: the share of finished runs up to a value.{panel.note}"
+    return panel.chart("distribution", "How results are spread", caption, *layers)
 
 
-def curves_chart(analysis: SweepAnalysis, metric: str) -> Chart | None:
+def timeline_chart(panel: Panel) -> Chart | None:
+    """Shows when each job ran, and how it ended."""
+    timed = [row for row in panel.shared.rows if "a" in row]
+    if len(timed) < 2:
+        return None
+    base = panel.kept(panel.runs).transform_filter("isValid(datum.a)")
+    end, title = max(row["b"] for row in timed) or 1.0, f"since the first job began ({panel.shared.unit})"
+    y = span("j", "job (number)", max(row["j"] for row in timed) + 0.8, -0.8, WHOLE, alt.Y)
+    height = max(120, min(420, 9 * len(timed)))
+    bars = base.mark_rule(strokeWidth=max(1.0, min(6.0, 0.6 * height / len(timed))))
+    layers = [bars.encode(x=span("a", title, 0, end), x2="b:Q", y=y, color=panel.colour, tooltip=RUN)]
+    if len(panel.shared.states) > 1:
+        ends = base.transform_filter("datum.state != 'finished'").mark_point(filled=True, size=45, opacity=1)
+        encoded = {"x": span("b", title, 0, end), "y": y, "color": panel.colour, "shape": panel.shape}
+        layers.append(ends.encode(tooltip=RUN, **encoded))
+    caption = f"A bar is a job, from its beginning to its end.{panel.note}"
+    return panel.chart("timeline", "When each job ran", caption, *layers, height=height)
+
+
+def pruned_chart(panel: Panel) -> Chart | None:
+    """Shows the intermediate values of pruned runs, above those of finished ones in grey."""
+    metric = panel.analysis.sweep.objective.metric
+    known = [run for run in panel.analysis.sweep.runs if metric in run.curves]
+    runs = {state: [run for run in known if run.state == state] for state in ("finished", "pruned")}
+    if not runs["pruned"]:
+        return None
+    choices = {row["j"]: row["c"] for row in panel.shared.rows}
+    rows: list[dict[str, Any]] = []
+    for state, found in runs.items():
+        for run in (found[place] for place in thinned(len(found), MOST_DRAWN)):
+            kept, j = thinned(len(run.curves[metric].values), 30), run.entry.number
+            at = zip(run.curves[metric].epochs[kept].tolist(), run.curves[metric].values[kept].tolist(), strict=True)
+            rows += [{"j": j, "c": choices.get(j, ""), "state": state, "x": x, "y": y} for x, y in at if np.isfinite(y)]
+            if rows:
+                rows[-1]["end"] = 1
+    y = value_axis(metric_words(metric), np.array([row["y"] for row in rows], dtype=np.float64), panel.sign)
+    base = inline(rows).transform_filter(CHOSEN).encode(x=EPOCHS, y=scaled(y, "y"), detail="j:N", tooltip=RUN)
+    finished, pruned = (base.transform_filter(f"datum.state == '{state}'") for state in runs)
+    ends = pruned.transform_filter("datum.end").mark_point(filled=True, size=50, shape=MARKS["pruned"], opacity=1)
+    layers = [
+        finished.mark_line(color=MUTED, strokeOpacity=0.3, strokeWidth=1, clip=True).add_params(zoom()),
+        pruned.mark_line(strokeWidth=1.4, clip=True).encode(color=panel.colour),
+        ends.encode(color=panel.colour),
+    ]
+    caption = f"{len(runs['pruned']):,} runs were pruned, at their triangles. Grey: runs that were trained to the end."
+    caption += y.note() + (f" {MOST_DRAWN} of each are drawn." if max(map(len, runs.values())) > MOST_DRAWN else "")
+    return panel.chart("pruned", "Intermediate values of pruned runs", caption, *layers)
+
+
+def curves_chart(panel: Panel, metric: str) -> Chart | None:
     """Shows a metric by epoch for the best settings, as medians over seeds with quartiles; None without histories.
 
     A validation loss has the training loss beside it, so that overfitting can be seen.
     """
     metrics = (metric, "train/loss") if metric == "val/loss" else (metric,)
-    settings = [s for s in contenders(analysis.settings) if any(metric in run.curves for run in s.finished)]
-    layers: list[Layer] = []
-    for colour, setting in zip(SERIES, settings[:MOST_CURVES], strict=False):
+    places = {setting: s for s, setting in enumerate(panel.analysis.settings)}
+    settings = [s for s in contenders(panel.analysis.settings) if any(metric in run.curves for run in s.finished)]
+    # Others, too, which appear where the best are not among the chosen runs.
+    best, others = settings[: MOST_DRAWN // 2], settings[MOST_DRAWN // 2 :]
+    shown = [*best, *(others[place] for place in thinned(len(others), MOST_DRAWN // 2))] if others else best
+    choices = {row["s"]: row["c"] for row in panel.shared.rows}
+    rows: list[dict[str, Any]] = []
+    for rank, setting in enumerate(shown):
         for name in metrics:
             curves = [run.curves[name] for run in setting.finished if name in run.curves]
-            rows = median_rows(curves)
-            if len(curves) > 1:
-                layers.append(Layer("band", rows, colour))
-            text = f"{setting.label[:44]} ({len(curves)})" if name == metric else None
-            layers.append(Layer("line", rows, colour, text, is_dashed=name != metric))
-    values = np.array([row[name] for layer in layers for row in layer.rows for name in ("low", "y", "high")])
-    if not len(values):
+            s = places[setting]
+            of_setting = {"s": s, "rank": rank, "c": choices.get(s, ""), "part": name.partition("/")[0]}
+            for point in median_rows(curves):
+                ends = point.items() if len(curves) > 1 else (("x", point["x"]), ("y", point["y"]))
+                rows.append({**of_setting, **{k: float(f"{v:.5g}") for k, v in ends}})
+    values = [row[k] for row in rows if row["rank"] < MOST_CURVES for k in ("low", "y", "high") if k in row]
+    if not values:
         return None
     # The direction of the objective is not that of every loss.
-    sign = 1 if metric.endswith("loss") else analysis.sweep.objective.sign
-    y = value_axis(metric if len(metrics) == 1 else "loss", values, sign, is_whole=True)
+    sign, words = (1, "loss") if metric.endswith("loss") else (panel.sign, metric_words(metric))
+    y = value_axis(words, np.array(values, dtype=np.float64), sign, is_whole=True)
+    base = inline(rows).transform_filter(CHOSEN_SETTINGS)
+    base = base.transform_window(among="dense_rank()", sort=[alt.SortField("rank")])
+    base = base.transform_filter(f"datum.among <= {MOST_CURVES}").encode(x=EPOCHS)
+    several = alt.Scale(domain=list(range(1, MOST_CURVES + 1)), range=list(SERIES)[:MOST_CURVES])
+    colour = panel.colour if panel.shared.palette else alt.Color("among:O", scale=several, legend=None)
+    dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=["val", "train"], range=[[1, 0], [4, 3]]), legend=None)
+    told = [alt.Tooltip("s:Q", title="setting"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("part:N", title="of")]
+    line = base.mark_line(strokeWidth=1.6, clip=True).encode(
+        y=scaled(y, "y"), color=colour, strokeDash=dash, detail="s:N"
+    )
+    dots = base.mark_point(opacity=0, size=60, filled=True, clip=True)
+    layers = [line.add_params(zoom()), dots.encode(y=scaled(y, "y"), tooltip=[*told, value("y", f"median {words}")])]
+    if any("low" in row for row in rows):
+        band = base.mark_area(opacity=0.14, clip=True)
+        layers.append(band.encode(y=scaled(y, "low"), y2="high:Q", color=colour, detail=["s:N", "part:N"]))
     caption = "Solid validation, dashed training. " if len(metrics) > 1 else ""
-    caption += "Median over finished runs (their number in brackets), quartiles shaded; as far as half of them came."
-    part, _, name = metric.partition("/")
-    title = "Validation and training loss" if len(metrics) > 1 else f"{PARTS.get(part, part)} {name}"
-    x = ChartAxis("epoch", unit="integer")
-    return Chart(f"curves_{metric}", title, caption + y.note(), x, y, tuple(layers))
+    caption += f"The best {min(MOST_CURVES, len(settings))} settings: " if len(settings) > 1 else ""
+    caption += f"median over finished runs, quartiles shaded, as far as half of them came.{y.note()}"
+    title = "Validation and training loss" if len(metrics) > 1 else words.capitalize()
+    return panel.chart(f"curves_{metric}", title, caption, *layers)
 
 
-def best_epoch_chart(runs: Sequence[RunRecord]) -> Chart | None:
+def best_epoch_chart(panel: Panel) -> Chart | None:
     """Shows where in training the best epoch was, as a histogram."""
-    places = best_places(runs)
-    if not len(places):
+    places = best_places(panel.analysis.sweep.runs)
+    if len(places) < 3:
         return None
-    counts, edges = np.histogram(places, bins=10, range=(0, 1))
-    late = int((places >= 0.95).sum())
-    caption = f"Of {len(places):,} finished runs, {late:,} were best within the last 5 % of their epochs."
-    x = ChartAxis("best epoch as a share of the epochs trained", 0.0, 1.0, unit="percent")
-    y = ChartAxis("runs", 0.0, 1.05 * counts.max(), unit="integer")
-    rows = rows_of((edges[1:] + edges[:-1]) / 2, counts)
-    return Chart("best_epoch", "When the best came", caption, x, y, (Layer("bar", rows),), 2.6)
+    title = "best epoch (percent of the epochs trained)"
+    x = alt.X("p:Q", bin=alt.Bin(extent=[0, 1], step=0.1), title=title, axis=alt.Axis(format=".0%"))
+    bars = panel.runs.transform_filter("isValid(datum.p)").mark_bar(color=MUTED).encode(
+        x=x, y=alt.Y("count():Q", title="runs (number)", axis=WHOLE), tooltip=[alt.Tooltip("count():Q", title="runs")]
+    )  # fmt: skip
+    caption = f"Of {len(places):,} finished runs, {int((places >= 0.95).sum()):,} were best within the last 5 % of "
+    return panel.chart("best_epoch", "When the best came", f"{caption}their epochs.", bars)
 
 
-def arms_chart(analysis: SweepAnalysis) -> Chart | None:
+def front_chart(panel: Panel) -> Chart | None:
+    """Shows two objectives against each other, with the Pareto front; None without a setting that has both."""
+    # A figure has two axes; further objectives are in the table alone.
+    objectives = panel.analysis.sweep.objectives[:2]
+    known = [row for row in panel.rows if row.get("o") is not None and row["y"] is not None]
+    if not known:
+        return None
+    x, y = (
+        value_axis(metric_words(o.metric), np.array([row[key] for row in known]), o.sign)
+        for o, key in zip(objectives, ("y", "o"), strict=True)
+    )
+    means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.o)").transform_aggregate(
+        y="mean(y)", o="mean(o)", j="min(j)", groupby=["s", "c", "f"]
+    )
+    means = means.encode(x=scaled(x, "y", alt.X), y=scaled(y, "o"), tooltip=RUN)
+    front = means.transform_filter("datum.f")
+    layers = [
+        means.mark_point(filled=True, size=30, opacity=0.45).encode(color=panel.colour).add_params(zoom()),
+        front.mark_line(color=INK, strokeWidth=1.2, interpolate="step-after"),
+        front.mark_point(filled=True, size=60, opacity=1).encode(color=panel.colour),
+    ]
+    better = " and ".join(f"{'less' if o.mode == 'min' else 'more'} {o.metric}" for o in objectives)
+    caption = f"Better is {better}. Joined: settings that no other one improves on in both."
+    return panel.chart("front", "Two objectives", caption, *layers)
+
+
+def _of_settings(panel: Panel, settings: list[Setting]) -> Any:
+    """Returns a chart of the chosen runs of some settings."""
+    places = [s for s, setting in enumerate(panel.analysis.settings) if setting in settings]
+    return panel.runs.transform_filter(f"indexof({json.dumps(places)}, datum.s) >= 0")
+
+
+def arms_chart(panel: Panel) -> Chart | None:
     """Shows each arm's final runs, tuned and with its defaults."""
-    objective = analysis.sweep.objective
-    layers, values = [], []
-    for which, offset, colour in (("tuned", -0.16, SERIES[0]), ("default", 0.16, SERIES[1])):
-        sides = [(arm.name, getattr(arm, which)) for arm in analysis.arms]
-        spreads = [(name, side.validation) for name, side in sides if side is not None and side.validation.values]
-        points = [{"x": value, "y": name} for name, spread in spreads for value in spread.values]
-        means = [{"x": spread.mean, "y": name} for name, spread in spreads]
-        values += [point["x"] for point in points]
-        layers += [Layer("point", points, colour, which, offset=offset), Layer("tick", means, INK, offset=offset)]
+    arms = panel.analysis.arms
+    sides = [side for arm in arms for side in (arm.tuned, arm.default) if side is not None]
+    values = [value for side in sides for value in side.validation.values]
     if not values:
         return None
     # The whole range: in a comparison a run that is far off is a result too.
-    x = value_axis(objective.metric, np.array(values), objective.sign, is_whole=True)
-    y = ChartAxis("", categories=tuple(arm.name for arm in analysis.arms if arm.tuned or arm.default))
-    caption = f"A point is a run on a seed that was not used for tuning; the bar is the mean.{x.note()}"
-    return Chart("arms", "Tuned and default", caption, x, y, tuple(layers), 0.8 + 0.5 * len(y.categories))
+    scale = value_axis(panel.y.label, np.array(values), panel.sign, is_whole=True)
+    base = _of_settings(panel, sides).transform_filter(WITH_VALUE)
+    base = base.transform_calculate(which="datum.stage == 'default' ? 'default' : 'tuned'").encode(
+        y=alt.Y("c:N", sort=[arm.name for arm in arms], title=None, axis=alt.Axis(labelColor=INK)),
+        yOffset=alt.YOffset("which:N", sort=["tuned", "default"], scale=alt.Scale(paddingInner=0.3)),
+    )
+    pale = alt.condition("datum.which == 'tuned'", alt.value(0.85), alt.value(0.3))
+    points = base.mark_point(filled=True, size=45).encode(color=panel.colour, opacity=pale, tooltip=RUN)
+    means = base.transform_aggregate(mean="mean(y)", groupby=["c", "which"]).mark_tick(
+        thickness=2.5, size=18, color=INK
+    )
+    told = [alt.Tooltip("c:N", title="arm"), alt.Tooltip("which:N"), value("mean", f"mean {scale.label}")]
+    layers = [points.encode(x=scaled(scale, "y", alt.X)), means.encode(x=scaled(scale, "mean", alt.X), tooltip=told)]
+    caption = "A point is a run on a seed that was not used for tuning, the bar the mean. Above tuned, below (pale) "
+    caption += f"default.{scale.note()}"
+    return panel.chart("arms", "Tuned and default", caption, *layers, height=50 * len(arms) + 20)
 
 
-def target_chart(analysis: SweepAnalysis) -> Chart | None:
+def target_chart(panel: Panel) -> Chart | None:
     """Shows the share of runs that have reached the target by seconds of training: of arms, else of the best."""
-    target = analysis.sweep.target
+    analysis, target = panel.analysis, panel.analysis.sweep.target
     assert target is not None
-    sides = [(arm.name, arm.tuned) for arm in analysis.arms if arm.tuned is not None]
-    if not analysis.arms:
-        sides = [(s.label, s) for s in contenders(analysis.settings)[:MOST_CURVES]]
-    timed = [(name, time) for name, side in sides[: len(SERIES)] if (time := side.time_to(target)) is not None]
-    finite = [value for _, time in timed for value in time.seconds if np.isfinite(value)]
-    if not finite:
+    sides = [arm.tuned for arm in analysis.arms if arm.tuned is not None]
+    sides = sides if analysis.arms else contenders(analysis.settings)[:MOST_CURVES]
+    hits = [row["h"] for row in panel.shared.rows if row["h"] is not None and analysis.settings[row["s"]] in sides]
+    if not hits:
         return None
-    # Steps go on to the right edge, where the last share can be read.
-    last = max(finite) * 1.05 or 1.0
-    layers = []
-    for colour, (name, time) in zip(SERIES, timed, strict=False):
-        # Missed runs stay below the line: shares are of all runs, not of those that got there.
-        hits = np.sort([value for value in time.seconds if np.isfinite(value)])
-        shares = np.arange(len(hits) + 1) / time.n
-        layers.append(Layer("step", rows_of([0, *hits, last], [*shares, shares[-1]]), colour, name))
-    # A little more than 0 to 1, as lines at the very edge would be cut in half.
-    axes = ChartAxis("seconds of training", 0.0, last), ChartAxis("share of the runs", -0.03, 1.03, unit="percent")
-    caption = f"Runs that have reached {goal(target)}."
-    return Chart("target", "Time to the target", caption, *axes, tuple(layers))
+    # Missed runs stay below the line: shares are of all runs, not of those that got there.
+    base = _of_settings(panel, sides).transform_joinaggregate(all="count()", groupby=["s"])
+    base = base.transform_filter("isValid(datum.h)")
+    steps = base.transform_window(nth="row_number()", sort=[alt.SortField("h")], groupby=["s"])
+    steps = steps.transform_calculate(share="datum.nth / datum.all").encode(
+        x=span("h", "training time (seconds)", 0, max(hits) * 1.05 or 1.0),
+        y=span("share", "share of the runs (percent)", 0, 1.03, PERCENT, alt.Y),
+        color=panel.colour,
+    )
+    line = steps.mark_line(interpolate="step-after", strokeWidth=1.8).encode(detail="s:N")
+    dots = steps.mark_point(filled=True, size=40, opacity=1).encode(tooltip=RUN)
+    return panel.chart("target", "Time to the target", f"Runs that have reached {goal(target)}.", line, dots)

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from sys import intern
@@ -190,7 +191,21 @@ def read_run(directory: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord
         *_curves(directory, metrics),
         # The rest is not kept, as a sweep can have thousands of runs.
         {name: _shared(json.dumps(manifest[name])) for name in SHOWN_OF_MANIFEST if name in manifest},
+        place=str(directory),
+        period=_period(state.status),
     )
+
+
+def _period(status: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Returns when a run began and ended; for one that goes on or was killed, when it last wrote its status."""
+    try:
+        began, ended = (
+            datetime.fromisoformat(str(text)).timestamp()
+            for text in (status.get("started"), status.get("ended") or status.get("updated"))
+        )
+    except (ValueError, OverflowError, OSError):
+        return None
+    return began, max(began, ended)
 
 
 def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], dict[str, Curve]]:

@@ -55,6 +55,8 @@ class RunRecord:
         manifest: the parts of manifest.json that a report shows.
         data_set: its data set, where the sweep has several; runs on different ones are not compared.
         data_version: of the data, where they changed while their name stayed.
+        place: its directory; empty if it is not known.
+        period: when it began and ended, in seconds since 1970; None where its status does not tell.
     """
 
     entry: "Entry"
@@ -70,6 +72,8 @@ class RunRecord:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     data_set: str = ""
     data_version: str = ""
+    place: str = ""
+    period: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
