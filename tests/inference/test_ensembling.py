@@ -58,7 +58,7 @@ def test_what_it_predicts_is_the_mean_in_every_form(tmp_path: Path, target: str)
         ({}, ("data", "fingerprint"), "x", "the same data, but two has another than one"),
         ({}, ("task", "class_names"), ["a", "b", "c"], r"the same target, but two .*\(class_names\)"),
         ({}, ("preprocessing", "median"), torch.zeros(9), r"the same preprocessing, but two .*\(median\)"),
-        ({}, ("model", "name"), "own", "two.* holds a network of another class"),
+        ({}, ("model", "name"), "lstm", "two.* holds a network of another class"),
         ({}, ("data", "split", "batch_size"), 64, ""),
     ],
 )

@@ -14,6 +14,7 @@ from mlplab.inference.output_files import new_directory
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.inference.training_rows import rows_of_training
 from mlplab.objectives.calibration import calibrate
+from mlplab.objectives.options import LOSSES
 from mlplab.runs.checkpoint import FORMAT, AtomicCheckpointIO, explain_bad_card, predictor_of
 from mlplab.runs.files import write_json
 
@@ -111,8 +112,10 @@ def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     first = runs[0].card
     losses = [run.card["loss"] for run in runs]
     loss = dict(losses[0])
-    if not all(_are_equal(loss, other) for other in losses):
-        loss |= {"options": {}, "class_weights": None}  # the plain loss, as no other is that of all members
+    usual = LOSSES[first["task"]["kind"]]
+    if loss["name"] not in usual or not all(_are_equal(loss, other) for other in losses):
+        # The plain loss, where no other is that of all members. One of their own may take other outputs.
+        loss = {"name": usual[0], "options": {}, "class_weights": None}
     if first["task"]["kind"] == "classification":
         # An ensemble has an output for each class; of two, binary cross-entropy is the same number.
         loss["name"] = "cross_entropy"
@@ -123,6 +126,7 @@ def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
         "task": first["task"],
         "preprocessing": first["preprocessing"],
         "loss": loss,
+        "metrics": first.get("metrics", {}),
         "data": first["data"],
         "precision": precisions.pop() if len(precisions) == 1 else "32-true",
         "weights": {

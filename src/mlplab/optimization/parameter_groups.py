@@ -164,7 +164,7 @@ def _with_rates(groups: list[dict[str, Any]], factors: dict[str, float], lr: flo
         by_factor: dict[float, list[Any]] = {}
         for name, parameter in group["params"]:
             by_factor.setdefault(factors.get(name, 1.0), []).append((name, parameter))
-            # The plain rate first, which curves show.
+        # The plain rate first, which curves show.
         for factor, params in sorted(by_factor.items(), key=lambda item: (item[0] != 1, item[0])):
             part = {**group, "params": params}
             rate = {} if factor == 1 else {"name": f"{group['name']}, lr x {factor:g}", "lr": factor * lr}
