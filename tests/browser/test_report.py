@@ -238,7 +238,8 @@ def test_a_row_unfolds_its_difference_and_its_command(opened: Open) -> None:
     assert "Differs in optimizer=adam optimizer.lr=0.01" in " ".join(told.split())
     assert "python train.py -m optimizer=adam optimizer.lr=0.01 seed=0,1,2,3,4" in told
     page.find_element(By.CSS_SELECTOR, "tr.more button").click()
-    assert page.find_element(By.CSS_SELECTOR, "tr.more button").text == "copied"
+    copied = (By.CSS_SELECTOR, "tr.more button")
+    WebDriverWait(page, 10).until(lambda browser: browser.find_element(*copied).text == "copied")
     assert page.find_element(By.CSS_SELECTOR, "#leaderboard td.jobs a").get_attribute("href").endswith("_job/")
 
 
