@@ -215,6 +215,8 @@ class EmbeddedInputs(nn.Module):
         if name not in NUMERIC_EMBEDDINGS:
             known = ", ".join(NUMERIC_EMBEDDINGS)
             raise UserError(f"a numeric embedding must be one of {known}", f"{name!r}", "another checkpoint")
+        if not 0 < n_columns <= n_features:
+            raise UserError(f"an embedding must have 1 to {n_features} columns", str(n_columns), "another checkpoint")
         # Plain values, from which a checkpoint builds the embedding again.
         self.options: dict[str, Any] = {"name": name, "n_columns": n_columns, **options}
         self.inputs = inputs
