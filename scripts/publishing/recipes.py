@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 GORISHNIY_2021 = "Gorishniy et al. 2021, RTDL, MLP"
 GORISHNIY_2024 = "Gorishniy et al. 2024, TabM, MLP"
-TABM = "Gorishniy et al. 2024, TabM-mini with piecewise-linear embeddings"
+TABM = "Gorishniy et al. 2024, TabM-mini"
 SRIVASTAVA = "Srivastava et al. 2014, table 2"
 
 
@@ -73,7 +73,11 @@ RECIPES: dict[str, Recipe] = {
         {GORISHNIY_2021: 0.499, GORISHNIY_2024: 0.4948},
         **CALIFORNIA,
     ),
+    "california_tabm": Recipe(
+        "California housing, TabM-mini with embeddings, RMSE", "test/rmse", {TABM: 0.4275}, **CALIFORNIA
+    ),
     "adult_mlp": Recipe("Adult, MLP, accuracy", "test/accuracy", {GORISHNIY_2024: 0.8541}, **ADULT),
+    "adult_tabm": Recipe("Adult, TabM-mini with embeddings, accuracy", "test/accuracy", {TABM: 0.8701}, **ADULT),
     "mnist_plain": Recipe(
         "MNIST, two layers of 800 units, error in %",
         "test/accuracy",

@@ -59,7 +59,7 @@ def test_errors_of_images_are_shown_in_percent() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["californa_mlp"], "NAME must be one of california_mlp, adult_mlp"),
+        (["californa_mlp"], "NAME must be one of california_mlp, california_tabm"),
         (["adult_mlp", "data=nowhere"], "without adult/adult-train.csv; try data=FOLDER"),
         (["seeds=0"], "seeds must be a positive integer"),
     ],
