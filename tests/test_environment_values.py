@@ -10,7 +10,13 @@ SECRET = "0.0123456"
 
 
 def test_it_is_in_no_file_of_a_run_or_a_sweep(tmp_path: Path) -> None:
-    quick = ["data=wine", "trainer.max_epochs=1", "logger=many", "callbacks.figures=null"]
+    quick = [
+        "data=wine",
+        "trainer.max_epochs=1",
+        "logger=many",
+        "callbacks.figures=null",
+        "callbacks.training_curves=null",
+    ]
     for words in ([], ["-m", "seed=0"]):
         rate = 'optimizer.lr="${oc.decode:${oc.env:A_SECRET}}"'
         done = run_program("train.py", [*words, *quick, f"paths.logs={tmp_path}", rate], tmp_path, A_SECRET=SECRET)

@@ -187,7 +187,7 @@ class Learner(pl.LightningModule):
         self.log_dict(named, sync_dist=self.trainer.world_size > 1)
         self._scores[part].reset()
 
-    def planned_steps(self) -> int | None:
+    def total_steps(self) -> int | None:
         """Counts the updates of the run if it is not stopped early; None if it has no limit."""
         trainer = self.trainer
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -208,7 +208,7 @@ class Learner(pl.LightningModule):
         trainer = self.trainer
         schedule = build_schedule(
             optimizer=optimizer,
-            total_steps=self.planned_steps(),
+            total_steps=self.total_steps(),
             monitor=self.monitor,
             mode=self.mode,
             **self.scheduler,

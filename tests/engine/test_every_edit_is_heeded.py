@@ -190,8 +190,8 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         "pl_module.model.output.bias.data.add_(1e-6 * trainer.current_epoch)\n    self._rate = trainer", [],
     ),
     "GradientNorms.on_before_optimizer_step": (
-        GradientNorms.on_before_optimizer_step, "    if step %",
-        "    next(pl_module.parameters()).grad.mul_(1 + 1e-6 * (step > 1))\n    if step %",
+        GradientNorms.on_before_optimizer_step, "    if step is None",
+        "    next(pl_module.parameters()).grad.mul_(1 + 1e-6 * (trainer.global_step > 1))\n    if step is None",
         ["+callbacks.norms={_target_:mlplab.callbacks.GradientNorms}"],
     ),
     "History.on_validation_end": (

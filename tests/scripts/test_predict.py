@@ -143,7 +143,7 @@ def test_a_network_of_ones_own_is_refused(runs: Path, tmp_path: Path, mistake: M
     save_run(tmp_path / "run", table_options(runs / "houses.csv"))
     change_card(tmp_path / "run", ("model",), {"name": "own", "architecture": {"_target_": "os.system"}})
     line = mistake("predict", f"run={tmp_path / 'run'}", f"data.path={runs / 'new.csv'}", f"out={tmp_path / 'out.csv'}")
-    assert "network of another class" in line
+    assert "code that a checkpoint names must be named in conf/model, too" in line
 
 
 @pytest.mark.parametrize("delimiter", [";", '";"', "semicolon", "auto"])

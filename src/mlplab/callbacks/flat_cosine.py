@@ -19,7 +19,7 @@ class FlatCosine(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
         # Of a run without an end, the first half does not end either.
-        self._total_steps = pl_module.planned_steps() or math.inf
+        self._total_steps = pl_module.total_steps() or math.inf
         found: list[tuple[Any, Any]] = [(module, getattr(module, "dropout", None)) for module in pl_module.modules()]
         self._layers = [(module, dropout) for module, dropout in found if isinstance(dropout, float)]
         for optimizer in trainer.optimizers:

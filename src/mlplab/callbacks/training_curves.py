@@ -67,7 +67,8 @@ class TrainingCurves(Callback):
         self.rows.append(_n_rows(batch))
         of_network = outputs.get("outputs") if self._classifies else None
         # An own `training_step` may give that name to something else.
-        if isinstance(of_network, Tensor) and of_network.shape[:1] == batch[1].shape:
+        is_pair = isinstance(batch, list | tuple) and len(batch) > 1 and isinstance(batch[1], Tensor)
+        if isinstance(of_network, Tensor) and is_pair and of_network.shape[:1] == batch[1].shape:
             self._classified.append((of_network, batch[1], batch[2] if len(batch) > 2 else None))
             self._n_held += of_network.numel()
             if self._n_held >= OUTPUTS_HELD:

@@ -48,7 +48,7 @@ FINGERPRINTS = {
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:b2f73adf20 _accuracy:e81f954d70 _count_hits:78cae60b8c flush_logs:9dce4804b2 "
-        "load_state_dict:9e67ee76f0 on_exception:663bd89693 on_train_batch_end:356a3fae50 "
+        "load_state_dict:9e67ee76f0 on_exception:663bd89693 on_train_batch_end:d032a093bd "
         "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:857c383a4a on_train_start:04e72b70b8 state_dict:d949d2493b "
     ),
     "mlplab.data.batches.Batches": (
@@ -61,9 +61,9 @@ FINGERPRINTS = {
     ),
     "mlplab.learner.Learner": (
         "__init__:0ab4b8a28e _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:765066bd6d mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "configure_optimizers:9a14140f64 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:93727a4421 planned_steps:907f18366e test_step:e76314071d training_step:443a271862 "
+        "optimizer_step:93727a4421 test_step:e76314071d total_steps:673270171c training_step:443a271862 "
         "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
