@@ -195,7 +195,8 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         ["+callbacks.norms={_target_:mlplab.callbacks.GradientNorms}"],
     ),
     "History.on_validation_end": (
-        History.on_validation_end, 'n.startswith("val/")}', 'n.startswith("val/l")}', [],
+        History.on_validation_end, "trainer.callback_metrics)",
+        "{n: v for n, v in trainer.callback_metrics.items() if n.startswith('val/l')})", [],
     ),
     "evaluate_best": (
         result.evaluate_best, "test_best(trainer, learner, data) if", "test_best(trainer, learner, data) if not", [],
@@ -281,7 +282,7 @@ CALLED: dict[str, tuple[Any, str, str, list[str]]] = {
         optimizers.build_optimizer, "return factory(groups)", "return factory(groups, lr=0.03)", [],
     ),
     "parameter_groups": (
-        parameter_groups.parameter_groups, '"weight_decay": 0.0}', '"weight_decay": 0.2}',
+        parameter_groups._groups, '"weight_decay": 0.0}', '"weight_decay": 0.2}',
         ["optimizer=adamw", "optimizer.weight_decay=0.1"],
     ),
     "warmup_cosine": (
