@@ -99,9 +99,6 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         losses.cross_entropy, "return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)",
         f"return functional.cross_entropy(outputs, targets, label_smoothing=1e-4 * ({LATE}))", [],
     ),
-    "cross_entropy's default": (
-        losses.cross_entropy, "label_smoothing: float = 0.0", "label_smoothing: float = 1e-6", [],
-    ),
     "cross_entropy's helper": (
         losses._require_classes, "    fits = ", f"    outputs.data.mul_({TINY})\n    fits = ", [],
     ),
