@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlplab.errors import UserError
-from mlplab.sweeps.ledger import FILE, MOST_SHOWN, Entry, Ledger, canonical, key_of, read_ledger, require_same
+from mlplab.sweeps.job_values import canonical, key_of
+from mlplab.sweeps.ledger import FILE, MOST_SHOWN, Entry, Ledger, read_ledger, require_same
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5))
 VALUES = st.recursive(

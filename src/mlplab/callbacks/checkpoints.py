@@ -20,7 +20,8 @@ from mlplab.callbacks.own_module import OwnModule, of_validation
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import UserError
-from mlplab.runs.files import explain_full_disk, flushed_together
+from mlplab.runs.files import flushed_together
+from mlplab.runs.full_disk import explain_full_disk
 
 log = logging.getLogger("mlplab")
 

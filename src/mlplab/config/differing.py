@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mlplab.config.resolvers import mode_of
 from mlplab.models.mlp_options import EMBEDDING_RULES
+from mlplab.objectives.options import mode_of
 from mlplab.rules import shown
 
 # None is a value of the configuration, so a missing key needs a mark of its own.

@@ -16,7 +16,7 @@ from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
 from mlplab.config.paths import in_a_path
-from mlplab.objectives.options import SCORES
+from mlplab.objectives.options import mode_of
 from mlplab.slurm import is_requeued, name_of_command
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -87,12 +87,6 @@ def register_resolvers(root: Path) -> None:
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("mode_of", mode_of, replace=True)
     _parse_once()
-
-
-def mode_of(monitor: Any) -> str | None:
-    """Returns whether small (`min`) or large values (`max`) of a score are good, by its last word; None if unknown."""
-    known = {name: mode for scores in SCORES.values() for name, mode in scores.items()}
-    return known.get(re.split("[/_]", str(monitor))[-1])
 
 
 def project_root() -> Path:

@@ -77,8 +77,7 @@ class FastEpochLoop(ResumableEpochLoop):
         for loader in data_fetcher.combined_loader.flattened:
             copy_to_device(loader, device)
         if self._is_fast:
-            # A loader of the user's own is seeded before each batch, by the fetcher.
-            self._batches = _only_iterator(data_fetcher) if loop_of(trainer).seed is None else None
+            self._batches = _only_iterator(trainer, data_fetcher)
             # Constant within an epoch, so it is not asked after each batch.
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
@@ -269,10 +268,12 @@ class FastEpochLoop(ResumableEpochLoop):
         current.completed += 1
 
 
-def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:
+def _only_iterator(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> Iterator[Any] | None:
     """Returns the data loader's own iterator, if it is the only one and its number of batches is known."""
     loaders: Any = data_fetcher.combined_loader
-    is_plain_fetcher = type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None
+    # A loader of the user's own is seeded before each batch, by the fetcher.
+    is_seeded = loop_of(trainer).seed is not None
+    is_plain_fetcher = type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None and not is_seeded
     # Several loaders come through an iterator that combines them.
     if not is_plain_fetcher or len(loaders.flattened) != 1 or loaders.iterables is not loaders.flattened[0]:
         return None

@@ -10,10 +10,10 @@ FINGERPRINTS = {
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:a612f90ae0 _on_safe_point:f66a438be1 _tell_best:4c49100e7e consider:80c6d12196 is_due:f80b311f6d "
+        "__init__:a612f90ae0 _on_safe_point:7d6d883153 _tell_best:4c49100e7e consider:80c6d12196 is_due:f80b311f6d "
         "on_exception:b3e51016f4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda "
         "on_train_end:2895d20a80 on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c "
-        "on_validation_end:8f493ee296 setup:c1d78e1dc9 write:10029d5085 write_best:af76d78306 "
+        "on_validation_end:8f493ee296 setup:ca4e3591f7 write:a7cb130080 write_best:af76d78306 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:095686169d on_exception:444df1f27b "

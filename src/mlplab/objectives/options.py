@@ -1,5 +1,8 @@
 """The names of losses and scores, and the options of losses. Imports no PyTorch: the command line is checked by it."""
 
+import re
+from typing import Any
+
 from mlplab.rules import POSITIVE, SHARE, Option, Rule, is_number
 
 LOSSES = {
@@ -34,3 +37,9 @@ OPTIONS: dict[str, Option] = {
     ),
 }
 """Keyword argument of a loss → its rule."""
+
+
+def mode_of(monitor: Any) -> str | None:
+    """Returns whether small (`min`) or large values (`max`) of a score are good, by its last word; None if unknown."""
+    known = {name: mode for scores in SCORES.values() for name, mode in scores.items()}
+    return known.get(re.split("[/_]", str(monitor))[-1])

@@ -11,7 +11,7 @@ from mlplab.report.paired_tests import LEVEL, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders
 from mlplab.report.sweep_records import Finding
 from mlplab.sweeps.comparable_options import chooses_data
-from mlplab.sweeps.ledger import key_of
+from mlplab.sweeps.job_values import key_of
 
 
 def rank_finding(settings: Sequence[Setting]) -> Finding | None:

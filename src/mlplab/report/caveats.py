@@ -14,7 +14,7 @@ from mlplab.report.parameter_axes import ParameterAxis, ends_of
 from mlplab.report.ranked_settings import Setting, contenders, of_stage
 from mlplab.report.sweep_records import Finding, SweepRecord, as_mapping, distinct
 from mlplab.sweeps.comparable_options import chooses_data
-from mlplab.sweeps.ledger import key_of
+from mlplab.sweeps.job_values import key_of
 
 EDGE = 0.05
 """Share of an interval that counts as its edge."""

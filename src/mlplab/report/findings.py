@@ -12,7 +12,7 @@ from mlplab.report.formatting import listed, number, p_text, share, spread_text
 from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
 from mlplab.report.sweep_records import Finding, Spread, SweepRecord
-from mlplab.sweeps.ledger import key_of
+from mlplab.sweeps.job_values import key_of
 
 MOST_DATA_SETS = 6
 """Data sets with findings of their own."""

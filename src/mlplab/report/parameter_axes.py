@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mlplab.report.charts import LARGEST, ChartAxis
 from mlplab.report.formatting import number, parameter_words, value_text
 from mlplab.report.sweep_records import as_list, as_number
-from mlplab.sweeps.ledger import canonical
+from mlplab.sweeps.job_values import canonical
 
 Values = npt.NDArray[np.float64]
 

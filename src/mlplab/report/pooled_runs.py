@@ -29,7 +29,8 @@ from mlplab.report.sweep_reading import (
 )
 from mlplab.report.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
 from mlplab.runs.layout import CONFIG, STATUS
-from mlplab.sweeps.ledger import FILE, Entry, canonical, key_of
+from mlplab.sweeps.job_values import canonical, key_of
+from mlplab.sweeps.ledger import FILE, Entry
 
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
 """Groups that are named by their choice: the other values that come with a choice are left out."""

@@ -11,7 +11,7 @@ from mlplab.report.rerun_commands import portable, portable_command, shared_word
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.rules import shown
-from mlplab.sweeps.ledger import SEEDS
+from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.sweep_progress import duration
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)

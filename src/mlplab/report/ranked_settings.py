@@ -14,7 +14,7 @@ from mlplab.report.formatting import value_text
 from mlplab.report.learning_curves import TimeToTarget, time_to_target
 from mlplab.report.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target
 from mlplab.rules import shown
-from mlplab.sweeps.ledger import SEEDS, key_of
+from mlplab.sweeps.job_values import SEEDS, key_of
 
 FAILED = ("failed", "infeasible", "damaged")
 

@@ -17,7 +17,7 @@ from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_fron
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
-from mlplab.sweeps.ledger import SEEDS
+from mlplab.sweeps.job_values import SEEDS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 

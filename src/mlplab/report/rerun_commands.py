@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from mlplab.report.ranked_settings import Setting
-from mlplab.sweeps.ledger import SEEDS
+from mlplab.sweeps.job_values import SEEDS
 
 ELSEWHERE = "PATH/TO/"
 """Replaces folders of the machine that ran a sweep."""

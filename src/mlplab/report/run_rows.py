@@ -17,7 +17,7 @@ from mlplab.report.report_tables import parameters_of
 from mlplab.report.rerun_commands import shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, as_number
-from mlplab.sweeps.ledger import SEEDS
+from mlplab.sweeps.job_values import SEEDS
 
 MOST_MARKS = 1000
 """Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""

@@ -36,7 +36,8 @@ from mlplab.runs.layout import CONFIG
 from mlplab.runs.run_reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
 from mlplab.sweeps.comparable_options import LOSS, chooses_loss
-from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
+from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
 
 ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
 

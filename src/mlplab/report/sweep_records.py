@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.sweeps.ledger import FOLD, SEEDS
+from mlplab.sweeps.job_values import FOLD, SEEDS
 
 if TYPE_CHECKING:
     from mlplab.sweeps.ledger import Entry

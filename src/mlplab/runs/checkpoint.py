@@ -24,7 +24,8 @@ from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import OWN, Objective, n_outputs, predictions
 from mlplab.own_parts import build_network, require_known_code
 from mlplab.processors import memory
-from mlplab.runs.files import explain_full_disk, write_atomically
+from mlplab.runs.files import write_atomically
+from mlplab.runs.full_disk import explain_full_disk
 from mlplab.task import Task
 
 FORMAT = 1

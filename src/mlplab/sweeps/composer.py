@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.checks import check_job_of_sweep
 from mlplab.errors import UserError
 from mlplab.sweeps.job_loader import JobLoader
-from mlplab.sweeps.ledger import canonical
+from mlplab.sweeps.job_values import canonical
 from mlplab.sweeps.overrides import Dimension, as_typed, dimension_of, parse_overrides, split_swept
 
 PLACES = ("sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir")

@@ -7,13 +7,14 @@ from typing import Any
 from mlplab.config.paths import shortest
 from mlplab.errors import UserError, counted
 from mlplab.runs.run_reading import State
+from mlplab.sweeps.job_values import canonical
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
-from mlplab.sweeps.ledger import Entry, canonical
+from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.overrides import dimension_of, params_as_overrides, parse_overrides
 from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import rerun_best
 from mlplab.sweeps.search.space import Space, space_of, split_conditions
-from mlplab.sweeps.sweep import Sweep
+from mlplab.sweeps.sweep import Sweep, states_of
 
 
 def sweep_grid(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -58,7 +59,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, An
             return
         sweep.ledger.metadata["space"] = _space(sweep.ledger.metadata.get("space"), space)
         sweep.save()  # before the first job, so that a kill loses none of them
-        states = sweep.states(entries)
+        states = states_of(sweep, entries)
         to_do = select_to_do(sweep, entries, states)
         _print_plan(sweep, states, to_do)
         run_jobs(sweep, to_do, progress_of(sweep, entries, states))

@@ -13,15 +13,13 @@ from mlplab.errors import UserError
 from mlplab.rules import shown
 from mlplab.runs.files import as_json, read_ordinary, write_atomically
 from mlplab.runs.trust import NoKey, signature_of, why_not_own
+from mlplab.sweeps.job_values import canonical, key_of
 
 FILE = "sweep.json"
 FORMAT = 1
 
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """Names of job directories, as `job_name` makes them: plain text for Hydra, and no options of a program."""
-
-SEEDS = ("seed", "data.split_seed", FOLD := "data.fold")
-"""Names over which the runs of one setting may differ."""
 
 MAY_DIFFER = (
     "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
@@ -279,23 +277,6 @@ def _entry(job: Any, position: int) -> Entry:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(part, str) for part in value)
-
-
-def key_of(values: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Returns the same key for equal values: 0.001 and 1e-3 are one value, 1 and true are not."""
-    return frozenset((name, canonical(value)) for name, value in values.items())
-
-
-def canonical(value: Any) -> str:
-    """Spells a value in one way."""
-    # For Python true is 1, but a job that is given true is another one.
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return repr(float(value))  # one spelling for 1, 1.0 and 1e0
-    if isinstance(value, list | tuple):
-        return f"[{','.join(canonical(part) for part in value)}]"
-    if isinstance(value, dict):
-        return json.dumps({str(k): canonical(v) for k, v in value.items()}, sort_keys=True)
-    return json.dumps(value)
 
 
 def require_same(

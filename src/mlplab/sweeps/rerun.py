@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from mlplab.errors import UserError, counted
+from mlplab.sweeps.job_values import FOLD, SEEDS
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
-from mlplab.sweeps.ledger import FOLD, SEEDS, Assignment, Entry
+from mlplab.sweeps.ledger import Assignment, Entry
 from mlplab.sweeps.ranking import RankedJobs, print_best
 from mlplab.sweeps.sweep import Sweep
 

@@ -72,8 +72,6 @@ class Sweep:
         jobs = getattr(self.launcher, "jobs", None)
         return getattr(jobs, "n_at_once", None) or jobs_at_once(self.config.hydra.launcher)
 
-    # Opening
-
     @contextmanager
     def opened(self, shared: Sequence[str], names: Sequence[str]) -> Iterator[None]:
         """Reserves the sweep's directory for this process, and reads what is there. Afterwards the ledger is saved.
@@ -93,18 +91,9 @@ class Sweep:
             with self._locked(list(shared), names):
                 yield
         except Exception as error:
-            is_full = is_disk_full(error)
-            if not is_full and not (isinstance(error, OSError) and self._is_saved):
+            if not is_disk_full(error) and not (isinstance(error, OSError) and self._is_saved):
                 raise
-            requirement, hint = (
-                ("fit on the disk", "freeing some space") if is_full else ("write its files", "mending that")
-            )
-            message = (
-                f"a sweep must {requirement}, but {described(error)}; {LEDGER} is whole, and what its jobs had saved"
-            )
-            if isinstance(error, DiskFull | NoRoom):  # raised by a job, whose message is better
-                message = str(error).partition("; try ")[0]
-            raise RunFailed(f"{message}; try {hint}, then {self.same_command}, which goes on with the sweep") from error
+            raise _unwritten(error, self.same_command) from error
 
     @contextmanager
     def _locked(self, shared: list[str], names: Sequence[str]) -> Iterator[None]:
@@ -120,7 +109,7 @@ class Sweep:
             known = read_ledger(self.directory)
             self.ledger = known or Ledger(self.directory)
             self.ledger.shared = self._continued(shared, names) if known else shared  # refuses before the file changes
-            self._note_command()
+            _note_command(self.ledger, self.config, self.sweeper)
             self._before = _seconds_before(self.ledger, has_died=died is not None)
             yield
         finally:
@@ -157,7 +146,7 @@ class Sweep:
         parsed = {override.key_or_group: override for override in parse_overrides(shared, self.loader)}
         shared = [as_typed(override) for name, override in parsed.items() if name not in ledger.names]
         typed = {*parsed, *names}
-        shared += self._former_defaults(shared, typed)
+        shared += _former_defaults(ledger, self.composer, shared, typed)
         new = ""
         for entry in ledger.entries:
             then = ledger.configs.get(str(entry.number))
@@ -177,33 +166,6 @@ class Sweep:
 
         require_same_data(ledger, compose, self.loader.is_group)
         return shared
-
-    def _former_defaults(self, shared: Sequence[str], typed: Collection[str]) -> list[str]:
-        """Returns overrides for options that this sweep left to a default which a later release has changed."""
-        configs = [flat(config) for config in self.ledger.configs.values()]
-        overrides = [
-            f"{key}={then}"
-            for key, (then, now) in CHANGED.items()
-            if not is_below(key, typed)
-            and configs
-            and all(config.get(key) == then for config in configs)
-            and self.composer.value(shared, key) == now
-        ]
-        if overrides:
-            print(f"kept    {', '.join(overrides)}: the default of the release that began the sweep")
-        return overrides
-
-    def _note_command(self) -> None:
-        metadata = self.ledger.metadata
-        metadata.setdefault("name", self.directory.name)
-        metadata["folder"] = str(Path.cwd())  # for a rerun: paths on the command line are relative to it
-        metadata.setdefault("sweeper", self.sweeper)
-        metadata.setdefault("started", timestamp())
-        program = [Path(sys.argv[0]).name, *sys.argv[1:]]
-        metadata.setdefault("commands", []).append(shlex.join(["python", *program]))  # all of them, for the report
-        metadata["monitor"], metadata["mode"] = str(self.config.monitor), str(self.config.mode)
-        target = self.config.sweep.get("target")
-        metadata["target"] = None if target is None else OmegaConf.to_container(target, resolve=True)
 
     @property
     def same_command(self) -> str:
@@ -291,20 +253,61 @@ class Sweep:
         """Reads the state of a job."""
         return read_state(self.directory / entry.directory)
 
-    def states(self, entries: Sequence[Entry]) -> dict[int, State]:
-        """Reads the states of many jobs: number → state. Those without a folder cost nothing.
 
-        Raises:
-            UserError: what should be the folder of a job is a file.
-        """
-        with os.scandir(self.directory) as found:  # one question to a shared file system instead of thousands
-            there = {one.name: one.is_dir() for one in found}
-        states = {}
-        for entry in entries:
-            if not there.get(entry.directory, True):
-                require_folder(self.directory / entry.directory)
-            states[entry.number] = self.state(entry) if entry.directory in there else State("waiting")
-        return states
+def states_of(sweep: Sweep, entries: Sequence[Entry]) -> dict[int, State]:
+    """Reads the states of many jobs: number → state. Those without a folder cost nothing.
+
+    Raises:
+        UserError: what should be the folder of a job is a file.
+    """
+    with os.scandir(sweep.directory) as found:  # one question to a shared file system instead of thousands
+        there = {one.name: one.is_dir() for one in found}
+    states = {}
+    for entry in entries:
+        if not there.get(entry.directory, True):
+            require_folder(sweep.directory / entry.directory)
+        states[entry.number] = sweep.state(entry) if entry.directory in there else State("waiting")
+    return states
+
+
+def _unwritten(error: Exception, command: str) -> RunFailed:
+    """Describes why a sweep could not write its files, and by which command it goes on."""
+    is_full = is_disk_full(error)
+    requirement, hint = ("fit on the disk", "freeing some space") if is_full else ("write its files", "mending that")
+    message = f"a sweep must {requirement}, but {described(error)}; {LEDGER} is whole, and what its jobs had saved"
+    if isinstance(error, DiskFull | NoRoom):  # raised by a job, whose message is better
+        message = str(error).partition("; try ")[0]
+    return RunFailed(f"{message}; try {hint}, then {command}, which goes on with the sweep")
+
+
+def _former_defaults(ledger: Ledger, composer: Composer, shared: Sequence[str], typed: Collection[str]) -> list[str]:
+    """Returns overrides for options that a sweep left to a default which a later release has changed."""
+    configs = [flat(config) for config in ledger.configs.values()]
+    overrides = [
+        f"{key}={then}"
+        for key, (then, now) in CHANGED.items()
+        if not is_below(key, typed)
+        and configs
+        and all(config.get(key) == then for config in configs)
+        and composer.value(shared, key) == now
+    ]
+    if overrides:
+        print(f"kept    {', '.join(overrides)}: the default of the release that began the sweep")
+    return overrides
+
+
+def _note_command(ledger: Ledger, config: DictConfig, sweeper: str) -> None:
+    """Notes by which command a sweep was launched, and what ranks its jobs."""
+    metadata = ledger.metadata
+    metadata.setdefault("name", ledger.directory.name)
+    metadata["folder"] = str(Path.cwd())  # for a rerun: paths on the command line are relative to it
+    metadata.setdefault("sweeper", sweeper)
+    metadata.setdefault("started", timestamp())
+    program = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    metadata.setdefault("commands", []).append(shlex.join(["python", *program]))  # all of them, for the report
+    metadata["monitor"], metadata["mode"] = str(config.monitor), str(config.mode)
+    target = config.sweep.get("target")
+    metadata["target"] = None if target is None else OmegaConf.to_container(target, resolve=True)
 
 
 def require_folder(path: Path) -> None:

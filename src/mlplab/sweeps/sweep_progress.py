@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from mlplab.errors import printable
 from mlplab.runs.run_reading import State, read_result, read_state
 from mlplab.sweeps.comparable_options import chooses_data, chooses_loss
-from mlplab.sweeps.ledger import SEEDS, Entry
+from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.ledger import Entry
 
 EVERY_SECONDS = 0.5
 """Time between two looks at the files of the jobs."""

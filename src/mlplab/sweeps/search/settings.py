@@ -11,7 +11,7 @@ from mlplab.config.commands import install
 from mlplab.errors import UserError
 from mlplab.rules import shown
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
-from mlplab.sweeps.ledger import SEEDS
+from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
 from mlplab.sweeps.search.space import Space, grid_of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.rules import shown
-from mlplab.sweeps.ledger import Assignment, canonical
+from mlplab.sweeps.job_values import canonical
+from mlplab.sweeps.ledger import Assignment
 from mlplab.sweeps.overrides import Dimension, values_of_condition
 
 if TYPE_CHECKING:
