@@ -142,7 +142,8 @@ def test_a_signal_ends_a_run_that_waits_for_another_machine(tmp_path: Path, node
     process.process.kill()  # where it has not ended
     done = process.end()
     assert waited < 10
-    assert (done.status, done.stderr) == (128 + signal.SIGTERM, f"train.py: {STOPPED}\n")
+    # PyTorch's own C++ may tell of the call that the signal interrupts.
+    assert (done.status, done.stderr.splitlines()[-1]) == (128 + signal.SIGTERM, f"train.py: {STOPPED}")
     if node == 0:
         (status,) = (tmp_path / "logs").rglob("status.json")
         assert json.loads(status.read_text()) | {"state": "stopped", "reason": STOPPED} == json.loads(

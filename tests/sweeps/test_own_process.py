@@ -20,7 +20,7 @@ from mlplab.sweeps import own_process
 from mlplab.sweeps.own_process import n_processes, needs_own_process, train_in_own_process
 
 DDP = ["data=iris", "trainer=ddp", "trainer.accelerator=cpu", "callbacks=minimal", "logger=none"]
-LONG = ["trainer.max_epochs=20", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
+LONG = ["trainer.max_epochs=60", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ class TrainingCurves(Callback):
         if not held:
             return
         outputs, targets, weights = zip(*held, strict=True)
+        hits = are_hits(torch.cat(outputs), torch.cat(targets)).double()
         # Of an ensemble (N, k), the share of its members.
-        hits = are_hits(torch.cat(outputs), torch.cat(targets)).double().reshape(sum(map(len, targets)), -1).mean(1)
+        hits = hits.mean(1) if hits.ndim > 1 else hits
         of_rows = torch.ones_like(hits) if weights[0] is None else torch.cat(weights).double()
         found, n_rows = float((hits * of_rows).sum()), float(of_rows.sum())
         self.hits = self.hits[0] + found, self.hits[1] + n_rows
