@@ -40,6 +40,7 @@ class TrainingCurves(Callback):
     def __init__(self) -> None:
         # The rate at the start of the step, which `on_train_batch_start` sets.
         self._rate = 0.0
+        self._state: dict[str, Any] | None = None
         self.last_step = 0
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
@@ -136,7 +137,24 @@ class TrainingCurves(Callback):
             "losses": losses, "rows": torch.tensor(self.rows), "last_step": self.last_step, "hits": list(self.hits),
         }  # fmt: skip
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.world_size > 1:  # the checkpoint is that of the first process, which knows its own rows alone
+            states: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, self.state_dict())
+            checkpoint["training_curves"] = states
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        states = checkpoint.get("training_curves", [])
+        # With another number of processes the epoch's loss is that of the first one's rows.
+        self._state = states[trainer.global_rank] if len(states) == trainer.world_size else None
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Of several processes each goes on with its own rows.
+        state_dict, self._state = self._state or state_dict, None
         self.losses = list(state_dict["losses"].unbind())
         self.rows = state_dict["rows"].tolist()
         self.last_step = state_dict["last_step"]
