@@ -114,11 +114,14 @@ class TrainingCurves(Callback):
         if not held:
             return
         outputs, targets, weights = zip(*held, strict=True)
-        hits = are_hits(torch.cat(outputs), torch.cat(targets)).double()
-        # Of an ensemble (N, k), the share of its members.
-        hits = hits.mean(1) if hits.ndim > 1 else hits
-        of_rows = torch.ones_like(hits) if weights[0] is None else torch.cat(weights).double()
-        found, n_rows = float((hits * of_rows).sum()), float(of_rows.sum())
+        hits = are_hits(torch.cat(outputs), torch.cat(targets))
+        if weights[0] is None:
+            # Of an ensemble (N, k), the share of its members.
+            found, n_rows = float(hits.sum()) * len(hits) / max(hits.numel(), 1), float(len(hits))
+        else:
+            of_rows = torch.cat(weights).double()
+            shares = hits.double().mean(1) if hits.ndim > 1 else hits.double()
+            found, n_rows = float((shares * of_rows).sum()), float(of_rows.sum())
         self.hits = self.hits[0] + found, self.hits[1] + n_rows
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
