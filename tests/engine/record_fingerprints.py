@@ -20,7 +20,7 @@ BEGIN = "FINGERPRINTS = {"
 
 def entry(owner: str, digests: list[str]) -> list[str]:
     """Formats the digests of one class or module, in lines of at most 120 characters."""
-    lines = textwrap.wrap(" ".join(digests), 110)
+    lines = textwrap.wrap(" ".join(digests), 109)
     if len(lines) == 1 and len(owner) + len(lines[0]) < 108:
         return [f'    "{owner}": "{lines[0]}",']
     return [f'    "{owner}": (', *(f'        "{line} "' for line in lines), "    ),"]

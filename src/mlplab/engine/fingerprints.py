@@ -48,9 +48,9 @@ FINGERPRINTS = {
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:ec6055f72d _accuracy:d21942230f _count_hits:f8639c7383 flush_logs:9dce4804b2 "
-        "load_state_dict:2ccc7f443e on_exception:663bd89693 on_load_checkpoint:5422c3ad4c on_save_checkpoint:8a01f5d9c9 "
-        "on_train_batch_end:a639f652f1 on_train_batch_start:eed8b5a6b7 on_train_epoch_end:f5dd0dc43d "
-        "on_train_start:04e72b70b8 state_dict:db765d84d4 "
+        "load_state_dict:2ccc7f443e on_exception:663bd89693 on_load_checkpoint:5422c3ad4c "
+        "on_save_checkpoint:8a01f5d9c9 on_train_batch_end:a639f652f1 on_train_batch_start:eed8b5a6b7 "
+        "on_train_epoch_end:f5dd0dc43d on_train_start:04e72b70b8 state_dict:db765d84d4 "
     ),
     "mlplab.data.batches.Batches": (
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
