@@ -18,6 +18,7 @@ from launching import Done, run_program
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.cli.resume import resumed_config, resumes, set_hydra_config
+from mlplab.config.paths import shortest
 from mlplab.errors import UserError
 from mlplab.runs.lock import Lock
 
@@ -188,7 +189,7 @@ def test_what_decides_what_is_learned_is_refused_with_the_difference(
     refused = refusal(directory, word)
     assert refused.requirement == "a resumed run must keep the options that affect what it learns"
     assert difference in refused.actual
-    assert refused.hint == f"resume={directory} alone, or a new run"
+    assert refused.hint == f"resume={shortest(directory)} alone, or a new run"
 
 
 def test_all_differences_are_told_at_once(begun: Callable[..., Path]) -> None:
