@@ -34,7 +34,7 @@ class ParameterAxis:
         is_log: whether places are decadic logarithms.
         edges: (K+1,) bounds of its buckets, as places.
         texts: content of each bucket: a choice, a number, or a range.
-        numbers: its values, if they are few.
+        numbers: its values, if they are few and were given.
         ends: low and high, as places, of the search space or of the numbers of a grid; None for choices.
     """
 
@@ -125,9 +125,10 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
         # Halfway between neighbours; the outermost only have to lie beyond the values.
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
         texts = tuple(number(float(value)) for value in found)
-    return ParameterAxis(
-        name, (), is_log, edges, texts, (low, high), tuple(found.tolist()) if len(found) <= MANY else ()
-    )
+    # Numbers that a search has drawn are no ticks.
+    is_drawn = len(found) > MANY or any("low" in space for space in spaces)
+    numbers = () if is_drawn else tuple(found.tolist())
+    return ParameterAxis(name, (), is_log, edges, texts, (low, high), numbers)
 
 
 def ends_of(found: Values, spaces: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
