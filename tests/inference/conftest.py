@@ -1,7 +1,9 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from inference.small_runs import save_run, table_options, write_houses, write_images
+from inference.small_runs import change_card, save_run, table_options, write_houses, write_images
 
 from mlplab.inference.trained import TrainedRun, load_run
 
@@ -26,3 +28,14 @@ def diabetes(folder: Path) -> TrainedRun:
 def pixels(folder: Path) -> TrainedRun:
     options = {"directory": str(write_images(folder / "idx"))}
     return load_run(save_run(folder / "pixels", options, source="mlplab.data.idx.idx_images"))
+
+
+@pytest.fixture
+def own_run(tmp_path: Path) -> Callable[..., TrainedRun]:
+    def make(place: tuple[str, ...] = (), value: Any = None) -> TrainedRun:
+        directory = save_run(tmp_path / "run", table_options(write_houses(tmp_path / "houses.csv")))
+        if place:
+            change_card(directory, place, value)
+        return load_run(directory)
+
+    return make

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import FEATURES, change_card, houses, save_run, table_options, write_houses
+from inference.small_runs import FEATURES, houses, save_run
 from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
@@ -346,17 +346,6 @@ def test_what_is_no_byte_is_no_pixel(pixels: TrainedRun, tmp_path: Path, value: 
     names = pixels.task.feature_names
     (tmp_path / "new.csv").write_text(f"{','.join(names)}\n{','.join(['0'] * 19)},{value}\n")
     assert refusal_of(pixels, tmp_path / "new.csv").requirement == "pixels must be whole numbers from 0 to 255"
-
-
-@pytest.fixture
-def own_run(tmp_path: Path) -> Callable[..., TrainedRun]:
-    def make(place: tuple[str, ...] = (), value: Any = None) -> TrainedRun:
-        directory = save_run(tmp_path / "run", table_options(write_houses(tmp_path / "houses.csv")))
-        if place:
-            change_card(directory, place, value)
-        return load_run(directory)
-
-    return make
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inference.small_runs import change_card, save_run, table_options, write_houses
 
 from mlplab.data.module import DataModule
 from mlplab.errors import UserError
 from mlplab.inference import training_rows
-from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.trained import TrainedRun
 from mlplab.inference.training_rows import rows_of_training, source_named
-
-
-@pytest.fixture
-def own_run(tmp_path: Path) -> Callable[..., TrainedRun]:
-    def make(place: tuple[str, ...] = (), value: Any = None) -> TrainedRun:
-        directory = save_run(tmp_path / "run", table_options(write_houses(tmp_path / "houses.csv")))
-        if place:
-            change_card(directory, place, value)
-        return load_run(directory)
-
-    return make
 
 
 def refused_rows(run: TrainedRun) -> UserError:
