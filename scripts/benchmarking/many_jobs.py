@@ -1,4 +1,4 @@
-"""How much a sweep of many jobs asks of a (shared) file system, and how long it takes on many machines.
+"""Measures what a sweep of many jobs asks of a shared file system, and simulates its time on many machines.
 
     python scripts/benchmarking/many_jobs.py                 # 10,000 jobs, 100 machines; about two minutes
     python scripts/benchmarking/many_jobs.py 1000 10

@@ -1,1 +1,1 @@
-"""What was published on a data set, and the recipe that is to reach it."""
+"""Compares published figures with those that the recipes of conf/experiment/published/ reach."""

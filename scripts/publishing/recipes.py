@@ -11,7 +11,7 @@ SRIVASTAVA = "Srivastava et al. 2014, table 2"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, and what was published for it.
+    """Describes a recipe, and the figures that were published for its data.
 
     Attributes:
         title: of the data and the network, for the table.

@@ -1,4 +1,4 @@
-"""What a run needs of a LightningModule of one's own, beside what Lightning asks of it."""
+"""Adds to a LightningModule of one's own what a run needs, and Lightning does not ask for."""
 
 from collections.abc import Mapping
 from typing import Any

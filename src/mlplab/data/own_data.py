@@ -34,7 +34,7 @@ class NoPreprocessing:
 
 
 class OwnData:
-    """What a run asks of its data, for a LightningDataModule of one's own; some of it by a look at the first batch.
+    """Answers for a LightningDataModule of one's own what a run asks of its data, partly by a look at the first batch.
 
     Its `setup` is called once for each stage, and each time with the same seed, so that a random split in there is the
     same for training and test, and when the run resumes.

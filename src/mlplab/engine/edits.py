@@ -22,7 +22,7 @@ from mlplab.engine.fingerprints import FINGERPRINTS
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
 Value = tuple[Any, str, Any]
-"""Where a name was looked up, the name, and what it stood for; None if there was nothing."""
+"""Place in which a name was looked up, the name, and its value there; None if it had none."""
 
 
 def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:

@@ -58,7 +58,7 @@ CALLBACK_DEFAULTS = tuple((name, getattr(pl.Callback, name)) for name in STEP_HO
 """Hooks of a step, each with what a callback has that does not override it."""
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Where a module keeps functions that are called with what it computes."""
+"""Attributes of a module that hold functions to call with its inputs, outputs or gradients."""
 
 GLOBAL_HOOKS = tuple(getattr(global_hooks_module, f"_global{name}") for name in MODULE_HOOKS)
 """The same for all modules."""

@@ -33,7 +33,7 @@ WIDTH, WIDE, HEIGHT = 420, 860, 260
 
 @dataclass(frozen=True)
 class Panel:
-    """What the figures of a sweep share, on one of its data sets (empty if it does not have several)."""
+    """Holds the parts that the figures of a sweep share, on one of its data sets (empty if it has one)."""
 
     analysis: SweepAnalysis
     shared: RunRows

@@ -47,7 +47,7 @@ CONFIG: Mapping[str, Any] = {
     "text": {"color": INK},
     "rule": {"color": INK},
 }  # fmt: skip
-"""How figures look in files and on a light page."""
+"""Appearance of figures in files and on a light page."""
 
 LEAST_DECADES = 1.3
 """Decades between the best value and most of the others from which an axis is logarithmic."""

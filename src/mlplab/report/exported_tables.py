@@ -16,7 +16,7 @@ from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
 
 COSTS = ("parameters", "seconds", "epochs")
-"""What is measured of a run beside its metrics."""
+"""Columns of a run beside its metrics."""
 
 OF_LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

@@ -33,7 +33,7 @@ TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 
 @dataclass(frozen=True)
 class RunRows:
-    """What figures show of the runs of a sweep.
+    """Collects the values of a sweep's runs that its figures draw.
 
     A row has `j` (number of the job), `s` (place of its setting), `y` (its objective or None), `o` (the second one),
     `state`, `c` (its choice, which has a colour), `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and `b`
