@@ -39,8 +39,8 @@ def main(settings: dict[str, Any]) -> Result:
         raise UserError("an ensemble must have two members or more", "top=1", "top=5")
     with quick_imports():
         from mlplab.inference.ensembling import make_ensemble
-        from mlplab.report.best_jobs import best_runs, runs_of_best_setting
         from mlplab.runs.summary import describe_metrics, shortest
+        from mlplab.sweeps.reading.best_jobs import best_runs, runs_of_best_setting
 
     sweep: Path = settings["sweep"]
     members = runs_of_best_setting(sweep) if seeds else best_runs(sweep, top or 5)

@@ -13,9 +13,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, run_script
-from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs.files import write_atomically
 from mlplab.runs.run_reading import read_history
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Option] = {}

@@ -34,34 +34,6 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class StackedLauncher(Launcher):
-    """Trains the networks of many jobs at once, as one: hydra/launcher=stacked.
-
-    Args:
-        members: most networks of a stack.
-        processes: number of processes that train stacks at the same time.
-    """
-
-    def __init__(self, members: Any, processes: Any) -> None:
-        # Checked by StackedJobs, whose messages name the option and a value that works.
-        self.members, self.processes = members, processes
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        # Not above: every command imports this module, and only a stacked sweep needs PyTorch this early.
-        from mlplab.stacked.launching import StackedJobs
-
-        self.jobs = StackedJobs(
-            hydra_context,
-            config,
-            task_function,  # type: ignore[arg-type]
-            self.members,
-            self.processes,
-        )
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        return self.jobs.run(job_overrides, initial_job_idx)
-
-
 class RayLauncher(Launcher):
     """Runs jobs side by side on Ray: hydra/launcher=ray.
 
@@ -142,8 +114,8 @@ class ResumableSweeper(Sweeper):
         )
 
         def ranking(sweep: Path) -> list[Any]:
-            # The report is imported at the end of a sweep only.
-            from mlplab.report.best_jobs import rank_jobs
+            # Imported at the end of a sweep only.
+            from mlplab.sweeps.reading.best_jobs import rank_jobs
 
             return rank_jobs(sweep)
 

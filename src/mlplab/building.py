@@ -54,6 +54,7 @@ from mlplab.own_parts import (
     require_network,
     try_objective,
 )
+from mlplab.parts import is_there
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, AtomicCheckpointIO, model_card, require_plain
@@ -592,7 +593,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
                 f"{node.get('_target_')} built {type(callback).__name__}",
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
-        if isinstance(callback, Pruning):
+        if isinstance(callback, Pruning) and is_there("sweeps"):
             from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
             callback.find_trial = trial_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from report.conftest import HOSTILE
-from report.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
+from sweeps.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
 
 from mlplab.report.report_files import write_report
 from mlplab.report.sweep_analysis import analyse

@@ -16,7 +16,7 @@ from composing import composed
 from inference.small_runs import ROOT, save_run, table_options, write_houses
 from launching import Done, start_program
 from omegaconf import OmegaConf
-from report.making import grid, write_sweep
+from sweeps.making import grid, write_sweep
 
 from mlplab.config.differing import flat
 

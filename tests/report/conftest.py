@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report.making import COMPARISON, GRID_SPACE, MANY_SPACE, comparison, grid, job, search, write_sweep
+from sweeps.making import COMPARISON, GRID_SPACE, MANY_SPACE, comparison, grid, job, search, write_sweep
 
 from mlplab.report.charts import Chart
 from mlplab.report.report_files import charts_of

@@ -3,13 +3,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report.making import COMPARISON, comparison, grid, job, write_sweep
 from scipy.stats import wilcoxon
+from sweeps.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.report.arm_results import arm_findings, arms_of
-from mlplab.report.ranked_settings import settings_of
-from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import Finding
+from mlplab.sweeps.reading.ranked_settings import settings_of
+from mlplab.sweeps.reading.sweep_reading import read_sweep
+from mlplab.sweeps.reading.sweep_records import Finding
 
 
 def test_each_arm_is_tuned_and_default(tmp_path: Path) -> None:

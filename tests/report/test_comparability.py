@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.making import MANIFEST, job, write_sweep
 from scipy.stats import binomtest, friedmanchisquare
+from sweeps.making import MANIFEST, job, write_sweep
 
 from mlplab.report.run_rows import run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 from scipy.stats import ttest_1samp, ttest_ind
+from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 
 from mlplab.report.sweep_analysis import analyse
-from mlplab.report.sweep_records import Finding
+from mlplab.sweeps.reading.sweep_records import Finding
 
 
 def findings(directory: Path, jobs: list[dict], **asked: Any) -> dict[str, Finding]:

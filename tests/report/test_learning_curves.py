@@ -3,11 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report.making import job, write_sweep
+from sweeps.making import job, write_sweep
 
-from mlplab.report.learning_curves import best_places, median_rows, overfitting, thinned, time_to_target
-from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import Curve, RunRecord, Target
+from mlplab.report.learning_curves import best_places, median_rows, overfitting, thinned
+from mlplab.sweeps.reading.sweep_reading import read_sweep
+from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, Target
+from mlplab.sweeps.reading.time_to_target import time_to_target
 
 TARGET = Target("val/accuracy", "max", 0.9)
 

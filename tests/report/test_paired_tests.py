@@ -6,13 +6,13 @@ import pytest
 from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report.making import grid, job, write_sweep
 from scipy import stats
+from sweeps.making import grid, job, write_sweep
 
 from mlplab.report.paired_tests import holm, signed_rank_test
 from mlplab.report.paired_tests import tests_between as compare
-from mlplab.report.ranked_settings import settings_of
-from mlplab.report.sweep_reading import read_sweep
+from mlplab.sweeps.reading.ranked_settings import settings_of
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 
 def p_by_all_signs(differences: list[float]) -> float:

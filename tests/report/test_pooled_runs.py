@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from report.making import job, write_sweep
+from sweeps.making import job, write_sweep
 
 from mlplab.errors import UserError
 from mlplab.report.exported_tables import leaderboard_latex, leaderboard_markdown, runs_csv
 from mlplab.report.pooled_runs import read_records
 from mlplab.report.sweep_analysis import SweepAnalysis, conclusions
-from mlplab.report.sweep_records import SweepRecord
+from mlplab.sweeps.reading.sweep_records import SweepRecord
 
 CONFIG: dict[str, Any] = {
     "seed": 0,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from report.conftest import HOSTILE, Drawn
-from report.making import job, write_sweep
+from sweeps.making import job, write_sweep
 
 from mlplab.report.provenance import provenance_of
 from mlplab.report.report_files import charts_of, render_page

@@ -3,7 +3,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from report.making import job, write_sweep
+from sweeps.making import job, write_sweep
 
 from mlplab.report.exported_tables import leaderboard_csv
 from mlplab.report.report_tables import metrics_of_test, plain_rows

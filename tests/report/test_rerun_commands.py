@@ -2,11 +2,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from report.making import job, write_sweep
+from sweeps.making import job, write_sweep
 
-from mlplab.report.ranked_settings import settings_of
 from mlplab.report.rerun_commands import commands, portable, portable_command
-from mlplab.report.sweep_reading import read_sweep
+from mlplab.sweeps.reading.ranked_settings import settings_of
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 
 def told(tmp_path: Path, jobs: list[dict], constants: list[str]) -> list[str]:

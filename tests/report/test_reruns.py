@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
+from sweeps.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
 
 from mlplab.report.provenance import headline
 from mlplab.report.report_files import render_page

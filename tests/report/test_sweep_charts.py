@@ -4,7 +4,7 @@ from pathlib import Path
 import altair as alt
 import pytest
 from report.conftest import Drawn
-from report.making import job, search, write_sweep
+from sweeps.making import job, search, write_sweep
 
 from mlplab.report.charts import Chart
 from mlplab.report.run_rows import MOST_MARKS, run_rows

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from mlplab.report.formatting import number, p_text, spread_text
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import Spread
 from mlplab.report.terminal_summary import as_content, as_text
 from mlplab.runs.files import as_json
+from mlplab.sweeps.reading.formatting import number, p_text, spread_text
+from mlplab.sweeps.reading.sweep_records import Spread
 
 
 def test_the_summary_fits_80_columns_and_is_plain_when_piped(told_search: SweepAnalysis) -> None:

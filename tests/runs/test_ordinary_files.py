@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from report.making import GRID_SPACE, grid, write_sweep
+from sweeps.making import GRID_SPACE, grid, write_sweep
 
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
-from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.earlier_launch import begun_before
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
 from mlplab.runs.run_reading import read_history, read_manifest, read_state, read_status
 from mlplab.runs.untrusted_config import read_config, require_run
-from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
 SECRET = '{"state": "finished", "format": 1, "secret": "of the user"}\n'

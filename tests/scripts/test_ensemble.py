@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from inference.small_runs import save_run, table_options, write_houses
-from report.making import job, write_sweep
+from sweeps.making import job, write_sweep
 
-from mlplab.report.sweep_reading import read_sweep
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 Script = Callable[..., SimpleNamespace]
 

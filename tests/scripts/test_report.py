@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from launching import run_program
-from report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
+from sweeps.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
 
 from mlplab.report import report_files
 from mlplab.runs.files import write_atomically

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from report.making import GRID_SPACE, grid, write_sweep
+from sweeps.making import GRID_SPACE, grid, write_sweep
 
 Script = Callable[..., SimpleNamespace]
 

@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.errors import RunStopped, UserError
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.earlier_launch import begun_before, objective_of_finished
 from mlplab.runs.signals import HANDLED
-from mlplab.sweeps.job import STOPPING, JobOfSweep, begun_before, objective_of_finished
+from mlplab.sweeps.job import STOPPING, JobOfSweep
 
 CONFIG = OmegaConf.create({"seed": 0, "optimizer": {"lr": "${seed}"}, "paths": {"run": "here"}})
 

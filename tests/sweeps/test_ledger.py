@@ -10,9 +10,10 @@ from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlplab.config.differing import MOST_SHOWN, require_same
 from mlplab.errors import UserError
 from mlplab.sweeps.job_values import canonical, key_of
-from mlplab.sweeps.ledger import FILE, MOST_SHOWN, Entry, Ledger, read_ledger, require_same
+from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5))
 VALUES = st.recursive(

@@ -30,12 +30,12 @@ from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print
 from mlplab.config.commands import command
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import NoRoom, ProcessKilled, RunFailed, RunStopped, UserError, described, is_disk_full
+from mlplab.parts import is_there, require_part
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.earlier_launch import HOW, begun_before, objective_of_finished
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
 from mlplab.slurm import is_repetition, is_requeued, requeue
-from mlplab.sweeps import failed_jobs
-from mlplab.sweeps.job import HOW, become_worker, begun_before, objective_of_finished, with_a_job
 
 
 def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float], root: Path) -> int:
@@ -69,10 +69,14 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
                 run_job(resume, config)
             return 0  # also where nothing was left to do
         require_known_flags(sys.argv[1:], root / "conf")
+        if is_sweep:
+            require_part("sweeps", "-m", "a single run, with one value for each name")
         require_single_choices(overrides)
         if HOW not in os.environ:
             main()
         else:  # the command of a sweep's job
+            from mlplab.sweeps.job import become_worker, with_a_job
+
             become_worker()
             # The other processes of the job just end with the first.
             with with_a_job() if "LOCAL_RANK" not in os.environ else contextlib.nullcontext():
@@ -95,7 +99,16 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     if reason is not None:
         mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
-    return EXIT_FAILED if failed_jobs.n_failed else 0  # else a shell would take a sweep for done
+    return EXIT_FAILED if _n_failed_jobs() else 0  # else a shell would take a sweep for done
+
+
+def _n_failed_jobs() -> int:
+    """Counts the failed jobs of the sweep that this process has run."""
+    if not is_there("sweeps"):
+        return 0
+    from mlplab.sweeps import failed_jobs
+
+    return int(failed_jobs.n_failed)
 
 
 def _with_dry_run(words: Sequence[str]) -> list[str]:
@@ -166,8 +179,10 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     In a single run the error ends the process. In a sweep it is written to the job's directory, and the other jobs run.
     """
     global _job_has_begun
-    _job_has_begun = True
     hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        require_part("sweeps", "hydra.mode=MULTIRUN", "a single run, with one value for each name")
+    _job_has_begun = True
     directory = Path(hydra.runtime.output_dir)
     try:
         # Only here, as an experiment may make a sweep of the command.

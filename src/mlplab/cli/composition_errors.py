@@ -25,6 +25,7 @@ from mlplab.config.commands import command, install
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
+from mlplab.parts import is_there, require_part
 from mlplab.rules import shown
 
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
@@ -88,6 +89,7 @@ def require_read_options(overrides: Sequence[str]) -> None:
     """
     for text in overrides:
         if text.lstrip("+~").startswith(OF_SWEEPS):
+            require_part("sweeps", text, "a single run, without it")
             sweep = command("train.py", "-m", *(word for word in overrides if word != "hydra.mode=RUN"))
             raise UserError("options of a sweep must be given with -m", f"{text} without it", sweep)
         group, _, name = re.split("[=@]", text.lstrip("+"))[0].partition(".")
@@ -106,9 +108,10 @@ def require_single_choices(overrides: Sequence[str]) -> None:
     for text in overrides:
         name, _, value = text.partition("=")
         if name in SINGLE and value.startswith("["):
-            raise UserError(
-                f"{name} must be one choice", text, command("train.py", "-m", f"{name}={value.strip('[]')}")
-            )
+            choices = value.strip("[]")
+            first = f"{name}={choices.partition(',')[0].strip()}"
+            hint = command("train.py", "-m", f"{name}={choices}") if is_there("sweeps") else first
+            raise UserError(f"{name} must be one choice", text, hint)
         group = text.removeprefix("~")
         added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
         if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model={_target_: …}` is a choice
@@ -182,8 +185,12 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
         if override.is_sweep_override():
             (text, value), key = _typed(override), override.key_or_group
             # 64,32 is a list without brackets.
-            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else command("train.py", "-m", text)
-            return UserError("a single run must be given one value for each name; several need -m", text, hint)
+            if is_there("sweeps"):
+                several, hint = "; several need -m", command("train.py", "-m", text)
+            else:
+                several, hint = "", f"{key}={value.partition(',')[0]}"
+            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else hint
+            return UserError(f"a single run must be given one value for each name{several}", text, hint)
     return None
 
 

@@ -27,6 +27,7 @@ from mlplab.errors import UserError
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
+from mlplab.parts import is_there
 from mlplab.rules import Rule, shown
 
 REQUIRED = {
@@ -359,7 +360,11 @@ def _fold_is_one_of_the_folds(config: DictConfig) -> None:
         raise UserError("data.fold must be one of data.folds", "data.folds=null", f"data.folds=5 data.fold={fold}")
     if folds is not None and (fold is None or fold >= folds):
         requirement = f"data.fold must be a number from 0 to {folds - 1}, as data.folds={folds}"
-        raise UserError(requirement, f"data.fold={shown(fold)}", "data.fold=0, or -m for a job for each fold")
+        raise UserError(
+            requirement,
+            f"data.fold={shown(fold)}",
+            f"data.fold=0{', or -m for a job for each fold' if is_there('sweeps') else ''}",
+        )
 
 
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:

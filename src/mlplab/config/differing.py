@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mlplab.errors import UserError
 from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.objectives.options import mode_of
 from mlplab.rules import shown
@@ -55,6 +56,16 @@ NOT_LEARNED = (
     "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
 )  # fmt: skip
 """Options that do not affect what is learned, and may change when a run resumes."""
+
+
+MAY_DIFFER = (
+    "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
+    "name", "tags", "notes",
+)  # fmt: skip
+"""Options that may differ between launches of one sweep, as they do not affect what is learned."""
+
+MOST_SHOWN = 8
+"""Changed options in a message."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -138,3 +149,33 @@ def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
     return ", ".join(
         f"{key}={shown_or_nothing(now)} instead of {shown_or_nothing(then)}" for key, (then, now) in changed.items()
     )
+
+
+def require_same(
+    then: Any, now: Any, what: str, may_differ: tuple[str, ...] = MAY_DIFFER, typed: Collection[str] | None = None
+) -> None:
+    """Refuses a job or a search that goes on with another configuration than it was begun with.
+
+    Args:
+        then: the configuration that it was begun with, in plain values.
+        now: the configuration that it would go on with.
+        what: name of the job or the search, for the message.
+        may_differ: options that may differ, with all that is below them.
+        typed: names on the command line, where they are known: a difference in none of them comes from conf/.
+
+    Raises:
+        UserError: with each value that differs.
+    """
+    changed = changes(then, now, may_differ)
+    if changed:
+        more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
+        of_conf = typed is not None and not any(is_below(key, typed) for key in changed)
+        values = [value for value, _ in changed.values()]
+        as_it_was = " ".join(f"{key}={shown(value)}" for key, (value, _) in changed.items())
+        can_be_typed = of_conf and not more and all(isinstance(value, bool | int | float | str) for value in values)
+        raise UserError(
+            "a sweep that goes on must keep what it was begun with",
+            f"{what}: {describe_changes(dict(list(changed.items())[:MOST_SHOWN]))}{more}"
+            f"{', as conf/ has it now' if of_conf else ''}",
+            f"{as_it_was}, to go on as it was, or another sweep.name" if can_be_typed else "another sweep.name",
+        )

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlplab.errors import counted, printable
-from mlplab.report.comparability import HOW_TO_LEARN
-from mlplab.report.formatting import listed, number, p_text, value_text
 from mlplab.report.paired_tests import LEVEL, least_p
-from mlplab.report.ranked_settings import Setting, by_data_set, contenders
-from mlplab.report.sweep_records import Finding
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.job_values import key_of
+from mlplab.sweeps.reading.comparability import HOW_TO_LEARN
+from mlplab.sweeps.reading.formatting import listed, number, p_text, value_text
+from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, contenders
+from mlplab.sweeps.reading.sweep_records import Finding
 
 
 def rank_finding(settings: Sequence[Setting]) -> Finding | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from mlplab.errors import counted, printable
-from mlplab.report.formatting import goal, listed, number, p_text, share, spread_text
 from mlplab.report.paired_tests import (
     LEVEL,
     SignedRanks,
@@ -17,8 +16,9 @@ from mlplab.report.paired_tests import (
     paired_differences,
     signed_rank_test,
 )
-from mlplab.report.ranked_settings import Setting, contenders, of_stage
-from mlplab.report.sweep_records import Finding, Spread, SweepRecord
+from mlplab.sweeps.reading.formatting import goal, listed, number, p_text, share, spread_text
+from mlplab.sweeps.reading.ranked_settings import Setting, contenders, of_stage
+from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from mlplab.errors import counted, printable
-from mlplab.report.formatting import listed, machine_text, number, share, value_text
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
-from mlplab.report.ranked_settings import Setting, contenders, of_stage
-from mlplab.report.sweep_records import Finding, SweepRecord, as_mapping, distinct
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.job_values import key_of
+from mlplab.sweeps.reading.formatting import listed, machine_text, number, share, value_text
+from mlplab.sweeps.reading.ranked_settings import Setting, contenders, of_stage
+from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord, as_mapping, distinct
 
 EDGE = 0.05
 """Share of an interval that counts as its edge."""

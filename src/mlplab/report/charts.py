@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.report.formatting import number
+from mlplab.sweeps.reading.formatting import number
 
 Values = npt.NDArray[np.float64]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
-from mlplab.report.formatting import spread_text
-from mlplab.report.ranked_settings import names_of
 from mlplab.report.report_tables import WHICH, metrics_of_test, plain_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import SHOWN_STATES, as_list
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
+from mlplab.sweeps.reading.formatting import spread_text
+from mlplab.sweeps.reading.ranked_settings import names_of
+from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, as_list
 
 COSTS = ("parameters", "seconds", "epochs")
 """Columns of a run beside its metrics."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from mlplab.errors import counted, printable
 from mlplab.report.across_data_sets import rank_finding
-from mlplab.report.comparability import SHARED
-from mlplab.report.formatting import listed, number, p_text, share, spread_text
 from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p
-from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
-from mlplab.report.sweep_records import Finding, Spread, SweepRecord
 from mlplab.sweeps.job_values import key_of
+from mlplab.sweeps.reading.comparability import SHARED
+from mlplab.sweeps.reading.formatting import listed, number, p_text, share, spread_text
+from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
+from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
 
 MOST_DATA_SETS = 6
 """Data sets with findings of their own."""

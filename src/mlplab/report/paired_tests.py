@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from mlplab.report.formatting import number
-from mlplab.report.ranked_settings import Setting, by_data_set, judged
-from mlplab.report.sweep_records import Spread
+from mlplab.sweeps.reading.formatting import number
+from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, judged
+from mlplab.sweeps.reading.sweep_records import Spread
 
 LEVEL = 0.05
 """A corrected p below this one is significant."""

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.report.charts import LARGEST, ChartAxis
-from mlplab.report.formatting import number, parameter_words, value_text
-from mlplab.report.sweep_records import as_list, as_number
 from mlplab.sweeps.job_values import canonical
+from mlplab.sweeps.reading.formatting import number, parameter_words, value_text
+from mlplab.sweeps.reading.sweep_records import as_list, as_number
 
 Values = npt.NDArray[np.float64]
 

@@ -12,9 +12,12 @@ from typing import Any
 from mlplab.config.differing import ADDED, NOT_LEARNED, RENAMED, flat
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
-from mlplab.report.formatting import listed
 from mlplab.report.rerun_commands import OF_THE_SWEEP
-from mlplab.report.sweep_reading import (
+from mlplab.runs.layout import CONFIG, STATUS
+from mlplab.sweeps.job_values import canonical, key_of
+from mlplab.sweeps.ledger import FILE, Entry
+from mlplab.sweeps.reading.formatting import listed
+from mlplab.sweeps.reading.sweep_reading import (
     comparable,
     ledger_of,
     no_sweep,
@@ -27,10 +30,7 @@ from mlplab.report.sweep_reading import (
     target_of,
     text_of,
 )
-from mlplab.report.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
-from mlplab.runs.layout import CONFIG, STATUS
-from mlplab.sweeps.job_values import canonical, key_of
-from mlplab.sweeps.ledger import FILE, Entry
+from mlplab.sweeps.reading.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
 
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
 """Groups that are named by their choice: the other values that come with a choice are left out."""

@@ -6,12 +6,12 @@ from typing import Any
 
 from mlplab.config.differing import ABSENT, changes
 from mlplab.errors import counted
-from mlplab.report.formatting import goal, machine_text, number, value_text
 from mlplab.report.rerun_commands import portable, portable_command, shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.reading.formatting import goal, machine_text, number, value_text
+from mlplab.sweeps.reading.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.sweep_progress import duration
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)

@@ -15,13 +15,13 @@ from mlplab.report.charts import Chart
 from mlplab.report.exported_tables import tables_of
 from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
 from mlplab.report.provenance import headline, provenance_of
-from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import SHOWN_STATES, Finding
 from mlplab.runs.files import remove_temporary_files, write_bytes
+from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
+from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, Finding
 
 STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")
 CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from mlplab.errors import printable
-from mlplab.report.formatting import number, p_text, share, spread_text, value_text
-from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
 from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
+from mlplab.sweeps.reading.ranked_settings import FAILED, Setting, names_of, pareto_front
+from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, RunRecord, Spread
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 

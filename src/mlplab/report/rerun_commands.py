@@ -5,8 +5,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from mlplab.report.ranked_settings import Setting
 from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.reading.ranked_settings import Setting
 
 ELSEWHERE = "PATH/TO/"
 """Replaces folders of the machine that ran a sweep."""

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from mlplab.report.charts import DARK, MARKS, SERIES
-from mlplab.report.formatting import value_text
-from mlplab.report.learning_curves import seconds_to, thinned
-from mlplab.report.ranked_settings import Setting, pareto_front
+from mlplab.report.learning_curves import thinned
 from mlplab.report.report_tables import parameters_of
 from mlplab.report.rerun_commands import shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
-from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, as_number
 from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.reading.formatting import value_text
+from mlplab.sweeps.reading.ranked_settings import Setting, pareto_front
+from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, RunRecord, as_number
+from mlplab.sweeps.reading.time_to_target import seconds_to
 
 MOST_MARKS = 1000
 """Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""

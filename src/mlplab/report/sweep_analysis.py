@@ -10,14 +10,22 @@ from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import results_of
-from mlplab.report.formatting import metric_words, value_text
 from mlplab.report.learning_curves import thinned
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, Values, axis_of
 from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
-from mlplab.report.ranked_settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
-from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import Finding, SweepRecord
+from mlplab.sweeps.reading.formatting import metric_words, value_text
+from mlplab.sweeps.reading.ranked_settings import (
+    VALUELESS,
+    Setting,
+    by_data_set,
+    names_of,
+    of_stage,
+    settings_of,
+    short_names,
+)
+from mlplab.sweeps.reading.sweep_reading import read_sweep
+from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord
 
 MOST_SETTINGS = 2000
 """Settings of a search from which importances are computed."""

@@ -25,12 +25,12 @@ from mlplab.report.chart_parts import (
     zoom,
 )
 from mlplab.report.charts import INK, MARKS, MUTED, SERIES, Chart, value_axis
-from mlplab.report.formatting import goal, metric_words, number
 from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.parameter_axes import ParameterAxis
-from mlplab.report.ranked_settings import Setting, contenders
 from mlplab.report.run_rows import RunRows, dimensions
 from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
+from mlplab.sweeps.reading.formatting import goal, metric_words, number
+from mlplab.sweeps.reading.ranked_settings import Setting, contenders
 
 MOST_PARAMETERS = 24
 """Figures of single parameters; those with the largest effect are drawn."""

@@ -15,10 +15,10 @@ from mlplab.config.commands import command
 from mlplab.config.paths import shortest
 from mlplab.errors import printable
 from mlplab.report.provenance import headline
-from mlplab.report.ranked_settings import TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, plain_rows, summary_table
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import SHOWN_STATES
+from mlplab.sweeps.reading.ranked_settings import TITLES, contenders, of_stage
+from mlplab.sweeps.reading.sweep_records import SHOWN_STATES
 
 ROWS = 10
 MOST_OBJECTIVES = 2

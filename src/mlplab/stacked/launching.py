@@ -15,10 +15,11 @@ from mlplab.config.checks import check_settings
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import UserError, counted
 from mlplab.processors import available_cores
+from mlplab.runs.earlier_launch import objective_of_finished
 from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of, plain_values
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
-from mlplab.sweeps.job import JobOfSweep, objective_of_finished, require_not_stopping
+from mlplab.sweeps.job import JobOfSweep, require_not_stopping
 from mlplab.sweeps.job_loader import JobLoader
 
 try:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlplab.config.differing import require_same
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
 from mlplab.rules import shown
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
-from mlplab.sweeps.ledger import Assignment, Entry, require_same
+from mlplab.sweeps.ledger import Assignment, Entry
 from mlplab.sweeps.overrides import dimension_of, params_as_overrides, parse_overrides, split_swept
 from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import best_settings, first_job, on_seeds, rerun_best

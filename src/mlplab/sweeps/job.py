@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import math
 import os
 import signal
 import socket
@@ -13,30 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mlplab.cli.output import show_every_text
-from mlplab.config.differing import extended
-from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
-from mlplab.errors import RunStopped, UserError
-from mlplab.runs.directory import never_began
-from mlplab.runs.files import require_ordinary
-from mlplab.runs.layout import CONFIG, MANIFEST, STATUS
+from mlplab.errors import RunStopped
 from mlplab.runs.lock import is_alive
-from mlplab.runs.run_reading import read_result, read_state
 from mlplab.runs.signals import HANDLED, name_of
-from mlplab.runs.untrusted_config import read_yaml
 from mlplab.slurm import REQUEUES
 from mlplab.sweeps.gpus import VISIBLE, n_gpus_wanted, own_gpus
-from mlplab.sweeps.ledger import require_same
 
 STOPPING = ".stopping"
 """File in the sweep's directory while its processes are asked to stop: no job begins then."""
-
-
-HOW = "MLPLAB_JOB"
-"""Variable of the environment that tells the command of a job whether to `begin` or to `resume`."""
 
 
 class JobOfSweep:
@@ -192,33 +179,3 @@ def become_worker(launcher: int | None = None) -> None:
             elif callable(signal.getsignal(number)):  # the launcher's own, in a process forked from it
                 signal.signal(number, signal.SIG_DFL)
     _WORKER.end_with_launcher(launcher)
-
-
-def begun_before(directory: Path, config: DictConfig) -> bool:
-    """Returns whether the job in a directory has begun in an earlier launch of its sweep, and goes on.
-
-    Raises:
-        UserError: it was begun with another configuration, or its directory holds links or lacks files.
-    """
-    require_ordinary(directory)
-    if not (directory / STATUS).exists() or never_began(directory):
-        return False
-    if not (directory / MANIFEST).is_file() or not (directory / CONFIG).is_file():
-        raise UserError(
-            "a job that goes on must have its manifest.json and .hydra/config.yaml",
-            f"{shortest(directory)} has other files and not both of them",
-            f"rm -r {shortest(directory)}, to let it begin again",
-        )
-    then: Any = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
-    now: Any = OmegaConf.to_container(config, resolve=False)
-    # What conf/ has gained since was told for the whole sweep; what is typed was compared there.
-    require_same(extended(then, now), now, directory.name)
-    return True
-
-
-def objective_of_finished(directory: Path) -> float | None:
-    """Reads the objective of a job that has finished; returns None where the job must run."""
-    if read_state(directory).name not in ("finished", "pruned"):
-        return None
-    objective = read_result(directory).get("objective")
-    return float(objective) if isinstance(objective, int | float) else math.nan  # Hydra expects a number

@@ -3,14 +3,12 @@
 import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.differing import changes, describe_changes, is_below
 from mlplab.errors import UserError
-from mlplab.rules import shown
 from mlplab.runs.files import as_json, read_ordinary, write_atomically
 from mlplab.runs.trust import NoKey, signature_of, why_not_own
 from mlplab.sweeps.job_values import canonical, key_of
@@ -20,15 +18,6 @@ FORMAT = 1
 
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """Names of job directories, as `job_name` makes them: plain text for Hydra, and no options of a program."""
-
-MAY_DIFFER = (
-    "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
-    "name", "tags", "notes",
-)  # fmt: skip
-"""Options that may differ between launches of one sweep, as they do not affect what is learned."""
-
-MOST_SHOWN = 8
-"""Changed options in a message."""
 
 SHORT = 8
 """Characters of a number up to which it stands as typed in the name of a job's directory."""
@@ -277,33 +266,3 @@ def _entry(job: Any, position: int) -> Entry:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(part, str) for part in value)
-
-
-def require_same(
-    then: Any, now: Any, what: str, may_differ: tuple[str, ...] = MAY_DIFFER, typed: Collection[str] | None = None
-) -> None:
-    """Refuses a job or a search that goes on with another configuration than it was begun with.
-
-    Args:
-        then: the configuration that it was begun with, in plain values.
-        now: the configuration that it would go on with.
-        what: name of the job or the search, for the message.
-        may_differ: options that may differ, with all that is below them.
-        typed: names on the command line, where they are known: a difference in none of them comes from conf/.
-
-    Raises:
-        UserError: with each value that differs.
-    """
-    changed = changes(then, now, may_differ)
-    if changed:
-        more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
-        of_conf = typed is not None and not any(is_below(key, typed) for key in changed)
-        values = [value for value, _ in changed.values()]
-        as_it_was = " ".join(f"{key}={shown(value)}" for key, (value, _) in changed.items())
-        can_be_typed = of_conf and not more and all(isinstance(value, bool | int | float | str) for value in values)
-        raise UserError(
-            "a sweep that goes on must keep what it was begun with",
-            f"{what}: {describe_changes(dict(list(changed.items())[:MOST_SHOWN]))}{more}"
-            f"{', as conf/ has it now' if of_conf else ''}",
-            f"{as_it_was}, to go on as it was, or another sweep.name" if can_be_typed else "another sweep.name",
-        )

@@ -13,9 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.errors import ProcessKilled, RunFailed, RunStopped
+from mlplab.runs.earlier_launch import HOW, objective_of_finished
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import name_of
-from mlplab.sweeps.job import HOW, objective_of_finished
 
 OF_THE_SWEEP = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper.", "hydra.launcher.", "hydra.sweep.", "hydra.mode")
 """Beginnings of names that the command of a job does not get."""

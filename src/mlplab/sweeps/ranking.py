@@ -1,4 +1,4 @@
-"""The ranking of a sweep's settings, which the report makes: for what is run once more, and what is printed as best."""
+"""The ranking of a sweep's settings: for what is run once more, and what is printed as best."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlplab.config.commands import command
+from mlplab.parts import is_there
 
 if TYPE_CHECKING:
     from mlplab.sweeps.sweep import Sweep
@@ -36,7 +37,7 @@ class RankedJobs:
 
 
 Ranking = Callable[[Path], list[RankedJobs]]
-"""Ranks the settings in a sweep's directory, the best first. The report has it, which is not imported from here."""
+"""Ranks the settings in a sweep's directory, the best first: `reading.best_jobs`, imported when a sweep ends."""
 
 
 def print_best(sweep: "Sweep", *, of_reruns: bool = False) -> bool:
@@ -48,6 +49,6 @@ def print_best(sweep: "Sweep", *, of_reruns: bool = False) -> bool:
     if len(best) > MOST_SHOWN:
         print(f"        and {len(best) - MOST_SHOWN} more")
     # Jobs that cannot be ranked can be looked at.
-    if any(sweep.state(entry).name == "finished" for entry in sweep.ledger.entries):
+    if is_there("report") and any(sweep.state(entry).name == "finished" for entry in sweep.ledger.entries):
         print(f"report  {command('scripts/report.py')} {sweep.shown}")
     return bool(best)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
 from mlplab.config.commands import same_command
-from mlplab.config.differing import CHANGED, describe_new, extended, flat, is_below
+from mlplab.config.differing import CHANGED, MAY_DIFFER, describe_new, extended, flat, is_below, require_same
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
@@ -27,7 +27,7 @@ from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
-from mlplab.sweeps.ledger import MAY_DIFFER, Assignment, Entry, Ledger, read_ledger, require_same
+from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
 from mlplab.sweeps.ranking import Ranking
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides

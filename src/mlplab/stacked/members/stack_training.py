@@ -25,6 +25,7 @@ from mlplab.engine.resumable_loops import TrainingStopped
 from mlplab.errors import Diverged, RunStopped, is_disk_full
 from mlplab.result import evaluate_best, mark_finished, objective_of
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.earlier_launch import begun_before
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import ending, ending_only_by_error, logged, train_log
@@ -34,7 +35,6 @@ from mlplab.stacked.members.stack_callbacks import StackCallbacks, StackIsEmpty
 from mlplab.stacked.members.stacked_data import StackedData
 from mlplab.stacked.members.stacked_learner import StackedLearner
 from mlplab.stacked.stacked_job import Job
-from mlplab.sweeps.job import begun_before
 
 
 class DataCache:

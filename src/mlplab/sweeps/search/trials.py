@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.config.commands import command
+from mlplab.config.differing import require_same
 from mlplab.errors import RunFailed, UserError, counted
 from mlplab.sweeps.launch import MOST_DEATHS, launch_jobs, progress_of, select_to_do
-from mlplab.sweeps.ledger import Assignment, Entry, require_same
+from mlplab.sweeps.ledger import Assignment, Entry
 from mlplab.sweeps.overrides import params_as_overrides
 from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import rerun_best
@@ -172,8 +172,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         )
         if not print_best(sweep):
             raise RunFailed(
-                f"none of the {search.n_trials} trials finished; "
-                f"{command('scripts/report.py')} {sweep.shown} lists the reasons"
+                f"none of the {search.n_trials} trials finished; status.json of each in {sweep.shown} has the reason"
             )
 
 

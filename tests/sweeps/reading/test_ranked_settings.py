@@ -2,12 +2,12 @@ import statistics
 from pathlib import Path
 
 import pytest
-from report.making import comparison, job, write_sweep
+from sweeps.making import comparison, job, write_sweep
 
-from mlplab.report.formatting import value_text
-from mlplab.report.ranked_settings import Setting, contenders, pareto_front, settings_of, short_names
-from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import Criterion
+from mlplab.sweeps.reading.formatting import value_text
+from mlplab.sweeps.reading.ranked_settings import Setting, contenders, pareto_front, settings_of, short_names
+from mlplab.sweeps.reading.sweep_reading import read_sweep
+from mlplab.sweeps.reading.sweep_records import Criterion
 
 
 def settings(directory: Path, jobs: list[dict], **asked: object) -> list[Setting]:

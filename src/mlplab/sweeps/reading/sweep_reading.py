@@ -19,8 +19,15 @@ import yaml
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
-from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
-from mlplab.report.sweep_records import (
+from mlplab.runs.files import read_json, read_ordinary, require_ordinary
+from mlplab.runs.layout import CONFIG
+from mlplab.runs.run_reading import read_history, read_result, read_state
+from mlplab.runs.untrusted_config import LARGEST
+from mlplab.sweeps.comparable_options import LOSS, chooses_loss
+from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
+from mlplab.sweeps.reading.comparability import SHARED, shared_criterion, with_data_sets
+from mlplab.sweeps.reading.sweep_records import (
     Criterion,
     Curve,
     RunRecord,
@@ -31,13 +38,6 @@ from mlplab.report.sweep_records import (
     as_mapping,
     as_number,
 )
-from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.layout import CONFIG
-from mlplab.runs.run_reading import read_history, read_result, read_state
-from mlplab.runs.untrusted_config import LARGEST
-from mlplab.sweeps.comparable_options import LOSS, chooses_loss
-from mlplab.sweeps.job_values import SEEDS
-from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
 
 ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
 

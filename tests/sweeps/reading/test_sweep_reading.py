@@ -1,18 +1,13 @@
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn import examples
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from report.making import COMPARISON, comparison, grid, job, write_sweep
+from sweeps.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.report.ranked_settings import settings_of
-from mlplab.report.sweep_analysis import analyse
-from mlplab.report.sweep_reading import read_sweep
+from mlplab.sweeps.reading.ranked_settings import settings_of
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 
 def test_a_run_is_what_its_directory_tells(tmp_path: Path) -> None:
@@ -94,9 +89,9 @@ def test_a_damaged_sweep_file_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_damaged_file_of_a_job_is_counted_and_stops_nothing(tmp_path: Path, name: str, content: bytes) -> None:
     write_sweep(tmp_path, grid(seeds=1))
     (tmp_path / "4_job" / name).write_bytes(content)
-    analysis = analyse(tmp_path)
-    assert len(analysis.sweep.runs) == 8
-    assert analysis.settings[0].validation.mean is not None
+    sweep = read_sweep(tmp_path)
+    assert len(sweep.runs) == 8
+    assert settings_of(sweep)[0].validation.mean is not None
 
 
 def test_entries_that_are_none_are_counted(tmp_path: Path) -> None:
@@ -108,44 +103,9 @@ def test_entries_that_are_none_are_counted(tmp_path: Path) -> None:
             {**sound, "state": "waiting", "entry": {**sound["entry"], "number": n, "directory": f"{n}", **change}}
         )
     write_sweep(tmp_path, jobs)
-    analysis = analyse(tmp_path)
-    assert [run.entry.number for run in analysis.sweep.runs] == [0]
-    (damaged,) = [finding for finding in analysis.findings if finding.kind == "damaged"]
-    assert damaged.sentence == "4 jobs in sweep.json cannot be read."
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-KEYS = (
-    "monitor",
-    "mode",
-    "target",
-    "space",
-    "search",
-    "comparison",
-    "commands",
-    "seconds",
-    "started",
-    "sweeper",
-    "configs",
-    "constants",
-)
-
-
-@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    asked=st.dictionaries(st.sampled_from(KEYS), JSON), values=st.dictionaries(st.text(max_size=6), JSON, max_size=3)
-)
-def test_whatever_stands_in_the_sweeps_file_is_told_or_refused(
-    tmp_path: Path, asked: dict[str, Any], values: dict[str, Any]
-) -> None:
-    jobs = [job(n, {**values, "seed": n}, 0.1 + n) for n in range(3)]
-    write_sweep(tmp_path, jobs, **asked)
-    with contextlib.suppress(UserError):
-        assert len(analyse(tmp_path).sweep.runs) == 3
+    sweep = read_sweep(tmp_path)
+    assert [run.entry.number for run in sweep.runs] == [0]
+    assert sweep.n_unreadable == 4
 
 
 def test_a_result_with_numbers_beyond_all_bounds_has_no_value(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlplab.report.formatting import value_text
-from mlplab.report.sweep_records import Criterion, RunRecord, as_mapping
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS, canonical, key_of
+from mlplab.sweeps.reading.formatting import value_text
+from mlplab.sweeps.reading.sweep_records import Criterion, RunRecord, as_mapping
 
 SHARED = (Criterion("val/accuracy", "max"), Criterion("val/rmse", "min"), Criterion("val/mae", "min"))
 """Metrics that do not depend on the loss, the preferred ones first."""

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from mlplab.errors import UserError, counted, printable
-from mlplab.report.formatting import number, spread_text
-from mlplab.report.ranked_settings import Setting, by_data_set, contenders, pareto_front, settings_of
-from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import RunRecord, SweepRecord
 from mlplab.sweeps.ranking import RankedJobs
+from mlplab.sweeps.reading.formatting import number, spread_text
+from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, contenders, pareto_front, settings_of
+from mlplab.sweeps.reading.sweep_reading import read_sweep
+from mlplab.sweeps.reading.sweep_records import RunRecord, SweepRecord
 
 
 def rank_jobs(directory: Path) -> list[RankedJobs]:

@@ -1,12 +1,12 @@
-"""Numbers and values as text: the only place in a report that rounds."""
+"""Numbers and values as text: the only place that rounds what sweeps and reports show."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplab.errors import counted, printable
-from mlplab.report.sweep_records import Spread, Target, as_list, as_mapping, as_number
 from mlplab.rules import shown
+from mlplab.sweeps.reading.sweep_records import Spread, Target, as_list, as_mapping, as_number
 
 LONGEST = 60
 """Characters of a swept value."""

@@ -2,9 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.making import COMPARISON, comparison, job, write_sweep
+from sweeps.making import COMPARISON, comparison, job, write_sweep
 
-from mlplab.report.best_jobs import rank_jobs
+from mlplab.sweeps.reading.best_jobs import rank_jobs
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.errors import printable
-from mlplab.report.formatting import value_text
-from mlplab.report.learning_curves import TimeToTarget, time_to_target
-from mlplab.report.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS, key_of
+from mlplab.sweeps.reading.formatting import value_text
+from mlplab.sweeps.reading.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target
+from mlplab.sweeps.reading.time_to_target import TimeToTarget, time_to_target
 
 FAILED = ("failed", "infeasible", "damaged")
 
