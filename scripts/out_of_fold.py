@@ -37,7 +37,7 @@ def main(settings: dict[str, Any]) -> Result:
     with quick_imports():
         from mlplab.inference.out_of_fold import out_of_fold
         from mlplab.inference.output_files import require_writable, without_formulas, write_once
-        from mlplab.inference.predicting import SEPARATORS, write_frames
+        from mlplab.inference.prediction_columns import SEPARATORS, write_frames
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import describe_metrics, shortest
 

@@ -24,10 +24,8 @@ from mlplab.cli.composition_errors import explain_composition_error
 from mlplab.config.checks import check
 from mlplab.config.paths import find_run
 from mlplab.config.resolvers import new_run_name, register_resolvers
-from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.errors import UserError
 from mlplab.inference.evaluating import evaluate
-from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.objectives.objective import predictions
 from mlplab.plots import result_figure
@@ -149,7 +147,7 @@ class Run:
             UserError: the rows have other columns.
         """
         run = self._trained
-        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+        if run.card["preprocessing"]["name"] == "table":
             return self._predict_table(rows, probabilities)
         features = torch.as_tensor(np.asarray(rows))
         n_features = run.task.n_features
@@ -166,6 +164,8 @@ class Run:
         return predicted.numpy()
 
     def _predict_table(self, rows: Any, probabilities: bool) -> pl.DataFrame:
+        from mlplab.inference.predicting import predict_file
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.parquet"
             if isinstance(rows, str | Path):

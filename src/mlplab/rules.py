@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+NUMBER = r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?"
+"""Pattern of a number without a unit. Tables read many more forms, most of which could also be a column's name."""
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -11,8 +11,8 @@ import torch
 from inference.small_runs import FEATURES, houses, save_run
 from torch import Tensor
 
-from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.data.table import table_reading
+from mlplab.data.table.table_rules import OF_ANY_FILE
 from mlplab.errors import UserError
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, load_run

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
-from mlplab.config.config_rules import OF_ANY_FILE, TABLE_RULES, nearest
+from mlplab.config.config_rules import nearest
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
+from mlplab.parts import is_there
 from mlplab.rules import Rule
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
@@ -80,9 +81,17 @@ class Option:
 JSON = {"--json": Option("flag", False)}
 """Option of scripts that can print their result as JSON, with nothing else on standard output."""
 
-WRITTEN = {
-    f"data.{name}": Option("setting", example=TABLE_RULES[name].example, rule=TABLE_RULES[name]) for name in OF_ANY_FILE
-}
+
+def _options_of_files() -> dict[str, Option]:
+    if not is_there("tables"):
+        return {}
+    from mlplab.data.table.table_rules import OF_ANY_FILE, TABLE_RULES
+
+    rules = {name: TABLE_RULES[name] for name in OF_ANY_FILE}
+    return {f"data.{name}": Option("setting", example=rule.example, rule=rule) for name, rule in rules.items()}
+
+
+WRITTEN = _options_of_files()
 """Options on the format of a table file, for scripts that read one. What is not given is detected."""
 
 ACCEPT_UNKNOWN = {"accept_unknown": Option("switch", False)}

@@ -15,7 +15,6 @@ from mlplab.config.config_rules import (
     OPTIMIZER_RULES,
     RULES,
     SWEEP_RULES,
-    TABLE_RULES,
     nearest,
 )
 from mlplab.config.differing import flat
@@ -27,7 +26,7 @@ from mlplab.errors import UserError
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
-from mlplab.parts import is_there
+from mlplab.parts import is_there, require_part
 from mlplab.rules import Rule, shown
 
 REQUIRED = {
@@ -105,6 +104,9 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     if _select(config, "model._target_") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
     if _select(config, "data._target_") == TABLE:
+        require_part("tables", f"data._target_={TABLE}", "data=digits")
+        from mlplab.data.table.table_rules import TABLE_RULES
+
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})

@@ -1,6 +1,5 @@
 """Defines a rule for each value of the configuration. Imports nothing heavy."""
 
-import codecs
 import re
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from mlplab.config.paths import in_a_path
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import PRECISIONS, PROFILERS, STRATEGIES
-from mlplab.data.table.text_layout import DELIMITERS, QUOTES
 from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.optimization.names import KINDS
@@ -28,13 +26,6 @@ from mlplab.rules import (
     optional,
     shown,
 )
-
-
-def _is_encoding(value: Any) -> bool:
-    try:
-        return value == "auto" or (isinstance(value, str) and bool(codecs.lookup(value)))
-    except LookupError:
-        return False
 
 
 def _is_folder_name(text: str) -> bool:
@@ -224,77 +215,6 @@ RULES: dict[str, Rule] = {
     ),
     "notes": optional(Rule(lambda v: isinstance(v, str | int | float), "text", "'a first try'")),
 }
-
-_FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
-_NAME = Rule(
-    # YAML reads a column's name such as 2020 as a number.
-    lambda v: isinstance(v, str | int | float) and not isinstance(v, bool) and str(v) != "",
-    "the name of a column",
-    "column_1",
-)
-_NAMES = Rule(lambda v: isinstance(v, list) and all(_NAME.holds(name) for name in v), "a list of columns", "[column_1]")
-_MARKERS = Rule(
-    lambda v: isinstance(v, list) and all(isinstance(marker, str | int | float) for marker in v),
-    "a list of texts and numbers",
-    "[-999,unknown]",
-)
-
-# Only for data=table: a source of the user's own may mean other things by the same names.
-TABLE_RULES: dict[str, Rule] = {
-    "path": _FILE,
-    "target": Rule(
-        lambda v: _NAME.holds(v) or (_NAMES.holds(v) and len(v) > 0), "the name of a column, or a list of them", "y"
-    ),
-    "test_path": optional(_FILE),
-    "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
-    "delimiter": Rule(
-        lambda v: (
-            v == "auto" or v in tuple(DELIMITERS) or (isinstance(v, str) and len(v) in (1, 2) and v not in "\r\n")
-        ),
-        f"auto, {', '.join(DELIMITERS)}, or one or two characters",
-        "semicolon",
-        tuple(DELIMITERS),
-    ),
-    "quote": one_of(("auto", *QUOTES), "auto"),
-    "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
-    "decimal": one_of(("auto", ".", ","), "auto"),
-    "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
-    "sheet": optional(Rule(_NAME.holds, "the name or the number of a sheet", "1")),
-    # Without a directive of strptime, a format fits nothing but itself.
-    "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
-    "missing_values": _MARKERS,
-    "keep_values": Rule(
-        lambda v: (
-            v is None or _MARKERS.holds(v) or (isinstance(v, dict) and all(_MARKERS.holds(c) for c in v.values()))
-        ),
-        "null, a list of texts and numbers, or such a list for each of some columns",
-        "[NA]",
-    ),
-    "drop": _NAMES,
-    "numeric": _NAMES,
-    "categorical": _NAMES,
-    "unreadable_cells": Rule(lambda v: is_number(v) and 0 <= v < 1, "a share in [0.0, 1.0)", "0.02"),
-    "drop_missing_target": SWITCH,
-    "rare_classes": one_of(("keep", "drop", "refuse"), "keep"),
-    "unit": Rule(
-        lambda v: isinstance(v, str) or (isinstance(v, list) and all(isinstance(unit, str) for unit in v)),
-        "text, or a list of texts",
-        "cm",
-    ),
-    "split_column": optional(_NAME),
-    "group_column": optional(_NAME),
-    "time_column": optional(_NAME),
-    "weight_column": optional(_NAME),
-    "numeric_scaling": one_of(("standardize", "quantile_normal", "robust_smooth_clip"), "standardize"),
-    "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
-    "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
-}
-
-OF_ANY_FILE = (
-    *("delimiter", "quote", "header", "encoding", "decimal", "skip_lines", "sheet", "date_format"),
-    "missing_values",
-)
-"""Options of a table that say how a file is written, which another file may be in another way."""
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.

@@ -5,20 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.data.table.targets import columns_of, missing_of_each
-from mlplab.errors import UserError, counted, first_of
+from mlplab.errors import UserError, first_of
 from mlplab.inference.output_files import new_directory
-from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import BATCH_ROWS, TrainedRun
 from mlplab.inference.training_rows import Rows, rows_of_training
 from mlplab.instantiation import build_function
 from mlplab.objectives.objective import OWN, Objective, build_objective
 from mlplab.objectives.scores import Metric, Scores
 from mlplab.own_parts import build_own_objective, require_known_code
+from mlplab.parts import require_part
 from mlplab.plots import as_png, result_figures
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
@@ -58,36 +56,20 @@ def evaluate(
     Raises:
         UserError: the rows cannot be read, or none has a target.
     """
-    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
-    rows = rows_of_training(run, part) if path is None else rows_with_targets(reader, path)
-    evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
-    # Complete only now: the rows are read one block at a time while they are evaluated.
-    evaluation.notes += reader.notes
+    if path is None:
+        evaluation = _evaluate(run, rows_of_training(run, part), f"{part} part")
+    else:
+        require_part("tables", f"data.path={path}", "part=test, which reads the data of the training again")
+        from mlplab.inference.row_reader import RowReader, rows_with_targets
+
+        reader = RowReader(run, written, accepts_unknown=accepts_unknown)
+        evaluation = _evaluate(run, rows_with_targets(reader, path), path.name)
+        # Complete only now: the rows are read one block at a time while they are evaluated.
+        evaluation.notes += reader.notes
     precision = str(run.card.get("precision", "32-true"))
     if precision not in ("32-true", "32"):
         evaluation.notes.append(f"trained in {precision}, evaluated in 32-true: the metrics can differ a little")
     return evaluation
-
-
-def rows_with_targets(reader: RowReader, path: Path) -> Rows:
-    """Yields inputs and targets of the rows of a file; those without a target are left out and counted in a note."""
-    n_missing = 0
-    weighing = {} if reader.weight is None else {"weights": reader.weight.name}
-    columns = columns_of(reader.target)
-    # The name stands in the message of a column that is not there.
-    wanted = {"target" if len(columns) == 1 else f"target {one.name}": one.name for one in columns}
-    for block in reader.blocks(path, {**wanted, **weighing}):
-        targets = reader.targets(block)
-        known = ~np.logical_or.reduce(missing_of_each(targets, reader.target), axis=1)
-        n_missing += int((~known).sum())
-        # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
-        if known.any():
-            weights = reader.weights(block, known)
-            inputs = tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs)
-            yield inputs, targets[known], None if weights is None else weights[known]
-    if n_missing:
-        what = "no target" if len(columns) == 1 else "not every target"
-        reader.notes.append(f"{counted(n_missing, 'row', 'has')} {what}: left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:

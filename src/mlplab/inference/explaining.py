@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, first_of
-from mlplab.inference.evaluating import rows_with_targets
 from mlplab.inference.explanation_figures import MOST_CLASSES, dependence_figure, importance_figure
 from mlplab.inference.feature_effects import (
     ERRORS,
@@ -28,7 +27,7 @@ from mlplab.inference.feature_effects import (
     permutation_importance,
 )
 from mlplab.inference.output_files import new_directory, without_formulas
-from mlplab.inference.row_reader import RowReader
+from mlplab.inference.row_reader import RowReader, rows_with_targets
 from mlplab.inference.trained import TrainedRun
 from mlplab.inference.training_rows import Rows as BlocksOfRows
 from mlplab.inference.training_rows import rows_of_training

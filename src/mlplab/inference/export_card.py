@@ -3,16 +3,9 @@
 from typing import Any
 
 from mlplab.data.preprocessing import ScalePixels
-from mlplab.data.table.column_values import DATETIME_PARTS
-from mlplab.data.table.spellings import FALSE_WORDS, TRUE_WORDS
-from mlplab.data.table.strings import MISSING
-from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.calibration import conformal_quantile, rows_needed
 from mlplab.runs.checkpoint import explain_bad_card
-
-PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": "", "compound": ""}
-"""Marks of numbers as they are usually written."""
 
 LEVELS = (0.8, 0.9, 0.95)
 """Levels of intervals whose quantiles the card has."""
@@ -45,12 +38,9 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
     }
     # Only tables are read from text, and so have rules for it.
     if reading is not None:
-        card["cells"] = {
-            "missing_in_any_capitals": list(MISSING),
-            "missing_as_written": list(reading["missing_values"]),
-            "kept_as_levels": reading["keep_values"],
-            "blanks_around": "are taken away",
-        }
+        from mlplab.inference.table_card import describe_cells
+
+        card["cells"] = describe_cells(reading)
     calibration = _describe_calibration(run)
     return {**card, **({"calibration": calibration} if calibration else {})}
 
@@ -58,42 +48,14 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
 def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:
     """Describes each input tensor with its columns, in the order of the model's arguments."""
     preprocessing = run.predictor.preprocessing
-    if not isinstance(preprocessing, TablePreprocessing):
-        # Pixels stay bytes up to the network, whose input layer standardises them.
-        dtype = "uint8" if isinstance(preprocessing, ScalePixels) else "float64"
-        columns = list(run.task.feature_names)
-        return [{"name": "features", "dtype": dtype, "shape": ["rows", run.task.n_features], "columns": columns}]
-    numbers = [_describe_numeric(one) for one in preprocessing.inputs.numeric]
-    categories = [_describe_categorical(one) for one in preprocessing.inputs.categorical]
-    return [
-        # Numbers are rounded to float32 after they are standardised, where that loses less.
-        {"name": "numeric", "dtype": "float64", "shape": ["rows", len(numbers)], "columns": numbers, "missing": "NaN"},
-        {"name": "categorical", "dtype": "int64", "shape": ["rows", len(categories)], "columns": categories},
-    ]
+    if run.card["preprocessing"]["name"] == "table":
+        from mlplab.inference.table_card import describe_columns
 
-
-def _describe_numeric(one: NumericInput) -> dict[str, Any]:
-    """Describes a part of a date; or a number, with its form where it is not written plainly."""
-    column = one.column
-    if one.part:
-        zone = "in UTC, where the zone is given"
-        counted = {"part": one.part, "counted": DATETIME_PARTS[one.part]}
-        forms: dict[str, Any] = {"date_format": column.date_format}
-        if column.other_formats:
-            forms["other_formats"] = list(column.other_formats)
-        return {"column": column.name, **counted, "zone": zone, **forms}
-    form = {name: getattr(column, name) for name in PLAIN_FORM}
-    return {"column": column.name, **({} if form == PLAIN_FORM else {"written_with": form})}
-
-
-def _describe_categorical(one: CategoricalInput) -> dict[str, Any]:
-    # From 1, as 0 stands for a category that training did not have.
-    levels = {category: number for number, category in enumerate(one.categories, 1)}
-    # A file may have yes and no, but the categories are true and false.
-    spelled = {"spelled": {"true": TRUE_WORDS, "false": FALSE_WORDS}} if one.column.kind == "boolean" else {}
-    # Where training missed no value, a missing one counts as unknown.
-    missing = one.n_categories if one.has_missing else 0
-    return {"column": one.name, "levels": levels, **spelled, "missing": missing, "unknown": 0}
+        return describe_columns(preprocessing)
+    # Pixels stay bytes up to the network, whose input layer standardises them.
+    dtype = "uint8" if isinstance(preprocessing, ScalePixels) else "float64"
+    columns = list(run.task.feature_names)
+    return [{"name": "features", "dtype": dtype, "shape": ["rows", run.task.n_features], "columns": columns}]
 
 
 def _describe_calibration(run: TrainedRun) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from mlplab.errors import UserError, not_writable
 from mlplab.inference.export_card import describe_export
 from mlplab.inference.export_formats import FORMATS, require_onnx
 from mlplab.inference.output_files import exists_already, require_writable, write_once
-from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, predict
 from mlplab.inference.training_rows import rows_of_training
+from mlplab.parts import require_part
 from mlplab.runs.files import remove_temporary_files, write_json
 
 CHECKED_ROWS = 256
@@ -114,6 +114,9 @@ def _write_card(description: dict[str, Any], card: Path, out: Path) -> None:
 def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -> tuple[Tensor, ...]:
     try:
         if path is not None:
+            require_part("tables", f"data.path={path}", "leaving it out: rows of the test part are checked")
+            from mlplab.inference.row_reader import RowReader
+
             # Rows of the first block are enough, however long the file is.
             inputs = next(RowReader(run, written).blocks(path)).inputs
         else:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mlplab.errors import UserError
 from mlplab.inference.intervals import Calibrated
-from mlplab.inference.predicting import columns_of
+from mlplab.inference.prediction_columns import columns_of
 from mlplab.inference.trained import TrainedRun
 from mlplab.inference.training_rows import data_of_training
 from mlplab.objectives.scores import Scores, scores_of

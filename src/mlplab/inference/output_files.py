@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from mlplab.data.table.strings import NUMBER
 from mlplab.errors import UserError, not_writable
+from mlplab.rules import NUMBER
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 
 FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range

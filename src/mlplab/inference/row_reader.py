@@ -15,7 +15,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.table.column import Column
@@ -30,11 +29,21 @@ from mlplab.data.table.strings import for_shell, null_missing
 from mlplab.data.table.table_opening import open_table
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, table_blocks
-from mlplab.data.table.targets import AnyTarget, Target, as_written, columns_of, read_targets, target_from_dict
+from mlplab.data.table.table_rules import OF_ANY_FILE
+from mlplab.data.table.targets import (
+    AnyTarget,
+    Target,
+    as_written,
+    columns_of,
+    missing_of_each,
+    read_targets,
+    target_from_dict,
+)
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError, agree, counted, first_of
 from mlplab.inference.file_columns import columns_of_file
 from mlplab.inference.trained import TrainedRun
+from mlplab.inference.training_rows import Rows
 from mlplab.runs.checkpoint import explain_bad_card
 
 
@@ -239,6 +248,27 @@ class RowReader:
         with _errors_of_a_run(block.first_row, len(series)):
             weights = row_weights(series, self.weight, self._reading.missing_values, rows, block.first_row)
         return weights.to_numpy()
+
+
+def rows_with_targets(reader: RowReader, path: Path) -> Rows:
+    """Yields inputs and targets of the rows of a file; those without a target are left out and counted in a note."""
+    n_missing = 0
+    weighing = {} if reader.weight is None else {"weights": reader.weight.name}
+    columns = columns_of(reader.target)
+    # The name stands in the message of a column that is not there.
+    wanted = {"target" if len(columns) == 1 else f"target {one.name}": one.name for one in columns}
+    for block in reader.blocks(path, {**wanted, **weighing}):
+        targets = reader.targets(block)
+        known = ~np.logical_or.reduce(missing_of_each(targets, reader.target), axis=1)
+        n_missing += int((~known).sum())
+        # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
+        if known.any():
+            weights = reader.weights(block, known)
+            inputs = tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs)
+            yield inputs, targets[known], None if weights is None else weights[known]
+    if n_missing:
+        what = "no target" if len(columns) == 1 else "not every target"
+        reader.notes.append(f"{counted(n_missing, 'row', 'has')} {what}: left out")
 
 
 @contextmanager

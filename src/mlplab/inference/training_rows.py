@@ -14,11 +14,9 @@ from mlplab.config.differing import RENAMED
 from mlplab.config.paths import is_pipe
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
-from mlplab.data.module import DataModule, Source
+from mlplab.data.module import BLOCK_ROWS, DataModule, Source
 from mlplab.data.split import Split
 from mlplab.data.synthetic import synthetic
-from mlplab.data.table.table_preprocessing import TablePreprocessing
-from mlplab.data.table.table_reading import BLOCK_ROWS
 from mlplab.errors import UserError, first_of
 from mlplab.inference.trained import TrainedRun
 from mlplab.own_parts import CONF
@@ -86,7 +84,7 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
         _require_no_pipe(data["options"])
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(source).bind(**data["options"])
-        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+        if run.card["preprocessing"]["name"] == "table":
             call.arguments["trained"] = run.card
         module = DataModule(lambda: source(*call.args, **call.kwargs), **data["split"])
     try:

@@ -23,6 +23,7 @@ from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import OWN, Objective, n_outputs, predictions
 from mlplab.own_parts import build_network, require_known_code
+from mlplab.parts import require_part
 from mlplab.processors import memory
 from mlplab.runs.files import write_atomically
 from mlplab.runs.full_disk import explain_full_disk
@@ -381,6 +382,7 @@ def _require_shapes(
 def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
     """Builds the preprocessing by its name. A name outside this table is never imported."""
     if plain["name"] == "table":
+        require_part("tables", "a run that was trained on a table", "another run")
         from mlplab.data.table.table_preprocessing import TablePreprocessing  # imports polars, which only tables need
 
         return TablePreprocessing.from_dict(plain)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from mlplab.errors import UserError, agree
+from mlplab.rules import NUMBER
 
 FEW_STRINGS = 500
 """Different strings among the first `LOOKED_AT` rows, up to which each is taken once instead of row by row."""
@@ -25,9 +26,6 @@ NUMBER_MARKERS = (
     *("0000-00-00", "0000-00-00 00:00:00", "0001-01-01", "0001-01-01 00:00:00", "0001-01-01t00:00:00"),
 )
 """Strings that stand for a missing value among numbers and dates alone, in any mixture of capitals."""
-
-NUMBER = r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?"
-"""A number without a unit. `number_strings` reads many more forms, most of which could also be a column's name."""
 
 DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?"
 
