@@ -15,8 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
+from parts import skip_unless_possible
 
-from mlplab.sweeps.job_loader import JobLoader
+from mlplab.parts import is_there
 
 CONF = Path(os.environ.get("PROJECT", Path(__file__).resolve().parents[1])) / "conf"
 """Of the project, or of the copy of it whose programs this process runs."""
@@ -39,13 +40,18 @@ def read_files_once() -> None:
 
 
 @functools.cache
-def _loader() -> JobLoader:
+def _loader() -> ConfigLoader:
     loader: ConfigLoader = GlobalHydra.instance().config_loader()
+    if not is_there("sweeps"):
+        return loader
+    from mlplab.sweeps.job_loader import JobLoader
+
     return JobLoader(loader)
 
 
 def composed(*words: str) -> DictConfig:
     """The configuration for these words, as `hydra.compose` gives it."""
+    skip_unless_possible(words)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = _loader().load_configuration("config", list(words), RunMode.RUN)
     with open_dict(config):

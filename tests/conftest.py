@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from composing import composed, read_files_once
@@ -21,10 +21,13 @@ from hydra.core.utils import setup_globals
 from hypothesis import HealthCheck, settings
 from no_flushing import spare_the_disk
 from omegaconf import DictConfig, open_dict
+from parts import skip_without
 from stopping import StopAt
 
 from mlplab.config.resolvers import register_resolvers
-from mlplab.sweeps.job_loader import JobLoader
+
+if TYPE_CHECKING:
+    from mlplab.sweeps.job_loader import JobLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -132,8 +135,11 @@ def go_on(train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.fixture(scope="module")
-def loaders(root: Path) -> Iterator[tuple[DictConfig, ConfigLoaderImpl, JobLoader]]:
+def loaders(root: Path) -> Iterator[tuple[DictConfig, ConfigLoaderImpl, "JobLoader"]]:
     """A sweep's configuration, Hydra's loader, and the one for its jobs."""
+    skip_without("sweeps")
+    from mlplab.sweeps.job_loader import JobLoader
+
     register_resolvers(root)
     setup_globals()
     with initialize_config_dir(str(root / "conf"), version_base="1.3"):

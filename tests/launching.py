@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parts import skip_unless_possible
 from resume.killing import fork
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,7 @@ class Running:
     """A program that runs in a folder."""
 
     def __init__(self, script: str, words: Sequence[str], folder: Path, at: Signal | None, **environment: str) -> None:
+        skip_unless_possible(words)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.process = fork(_run, script, list(words), folder, at, environment)

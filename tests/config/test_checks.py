@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import OmegaConf
 
 from mlplab.config.checks import _select, check, check_job_of_sweep
-from mlplab.config.config_rules import OPTIMIZER_RULES, RULES, TABLE_RULES
+from mlplab.config.config_rules import OPTIMIZER_RULES, RULES
 from mlplab.config.trainer_flags import STRATEGIES
 from mlplab.errors import UserError
 from mlplab.rules import shown
@@ -138,43 +138,6 @@ def test_values_that_do_not_go_together_are_refused(make_config: Any, overrides:
 )
 def test_what_can_be_run_is_let_through(make_config: Any, overrides: list[str]) -> None:
     check(make_config(*overrides))
-
-
-@pytest.mark.parametrize("key", TABLE_RULES)
-def test_every_option_of_a_table_has_a_rule_that_its_example_keeps(make_config: Any, root: Any, key: str) -> None:
-    rule = TABLE_RULES[key]
-    assert key in make_config("data=table").data
-    assert rule.holds(OmegaConf.to_container(OmegaConf.create(f"value: {rule.example}"))["value"])  # type: ignore[index,call-overload]
-    config = make_config("data=table", f"data.path={root}/pyproject.toml", "data.target=x")
-    config.data[key] = {"a": {"nested": 1}}
-    with pytest.raises(UserError, match=rf"data\.{key} must be"):
-        check(config)
-
-
-@pytest.mark.parametrize(
-    ("override", "given"),
-    [
-        ("data.delimiter=semicolons", "try data.delimiter=semicolon"),
-        ("data.numeric_scaling=quantile", "try data.numeric_scaling=quantile_normal"),
-        ("data.encoding=utf9", ", got utf9;"),
-        ("data.skip_lines=-1", "a number of lines"),
-        ("data.keep_values={a:1}", "a list for each"),
-        ("data.drop=age", "a list of columns"),
-        ("data.header=yes", "auto, true or false"),
-        ("data.test_path=pyproject.tom", "try data.test_path="),
-        ("data.test_path=${data.path}", "it is data.path"),
-        ("data.path=null", "the path of a file"),
-        ("data.target=null", "the name of a column"),
-    ],
-)
-def test_what_is_said_of_a_table_is_checked_before_it_is_read(
-    make_config: Any, root: Any, override: str, given: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(root)
-    words = ["data=table", "data.path=pyproject.toml", "data.target=x", override]
-    with pytest.raises(UserError) as refusal:
-        check(make_config(*words))
-    assert given in str(refusal.value)
 
 
 def test_rules_of_the_mlp_are_not_put_on_a_network_of_ones_own(make_config: Any) -> None:

@@ -12,8 +12,7 @@ from torch.nn.functional import one_hot
 
 from mlplab.config import trainer_flags
 from mlplab.config.checks import check
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
-from mlplab.data.table.table_source import table
+from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
 from mlplab.optimization.names import NEED_END
@@ -54,12 +53,6 @@ def test_every_value_of_the_optimizers_has_a_rule(make_config, root: Path) -> No
         check(config)
         options = {str(name) for name in config.optimizer if not str(name).startswith("_")}
         assert options <= set(OPTIMIZER_RULES), path.stem
-
-
-def test_every_option_of_a_table_has_a_value_in_its_file_and_a_rule(make_config) -> None:  # type: ignore[no-untyped-def]
-    own = set(inspect.signature(table).parameters) - {"trained"}  # a checkpoint, of which no file tells
-    assert own == {*TABLE_RULES, "task"}
-    assert own <= set(make_config("data=table").data)
 
 
 def test_every_example_keeps_its_rule(make_config) -> None:  # type: ignore[no-untyped-def]

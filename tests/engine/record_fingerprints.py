@@ -13,7 +13,12 @@ from pathlib import Path
 import mlplab.engine.fingerprints as table
 from mlplab.engine.edits import fingerprint, owner_and_name
 from mlplab.engine.recognition import functions_of_watchers
-from mlplab.stacked.same_step import mirrored_functions
+from mlplab.parts import is_there
+
+if is_there("stacked"):
+    from mlplab.stacked.same_step import mirrored_functions as functions_of_steps
+else:
+    from mlplab.engine.recognition import functions_of_step as functions_of_steps
 
 BEGIN = "FINGERPRINTS = {"
 
@@ -29,7 +34,7 @@ def entry(owner: str, digests: list[str]) -> list[str]:
 if __name__ == "__main__":
     program = runpy.run_path(str(Path(__file__).resolve().parents[2] / "train.py"), run_name="train")
     task = program["main"].__wrapped__  # what Hydra gives to a launcher
-    functions = sorted({*mirrored_functions(), *functions_of_watchers(), task}, key=owner_and_name)
+    functions = sorted({*functions_of_steps(), *functions_of_watchers(), task}, key=owner_and_name)
     named = [(*owner_and_name(function), fingerprint(function)) for function in functions]
     lines = [
         line

@@ -22,13 +22,14 @@ import torch
 from comparing import difference
 from editing import LATE, SMALL, TINY, Lab, OneJob, add, compiled, edit
 from launching import ROOT
+from parts import needs, skip_without
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as of_all_modules
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
-from mlplab import building, result, training
+from mlplab import building, learner, result, training
 from mlplab.callbacks import Checkpoints, GradientNorms, History, NonFiniteGuard, TrainingCurves
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
@@ -43,9 +44,17 @@ from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import Scores
 from mlplab.optimization import optimizers, parameter_groups, schedules
+from mlplab.parts import is_there
 from mlplab.randomness import batch_order, derive_seed
-from mlplab.stacked import same_step
-from mlplab.stacked.members.stack_training import DataCache, build_member
+
+if is_there("stacked"):
+    from mlplab.stacked import same_step, stacks
+    from mlplab.stacked.members.stack_training import DataCache, build_member
+
+    BY_NAME = (learner, stacks)
+    """Modules that have imported functions by their names."""
+else:
+    BY_NAME = (learner,)
 
 Patch = pytest.MonkeyPatch
 
@@ -63,6 +72,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.fixture
 def member(tmp_path: Path) -> Any:
     """A member as it is built for a stack."""
+    skip_without("stacked")
     job: Any = OneJob(tmp_path / "member", *SMALL)
     return build_member(job, DataCache())
 
@@ -375,7 +385,8 @@ def test_a_method_that_is_added_to_the_learner(lab: Lab, monkeypatch: Patch, nam
     if name in ("backward", "clip_gradients", "on_after_backward", "on_train_batch_end", "optimizer_zero_grad"):
         assert difference(before, plain) != ""
     named = "_log_scores" if name == "log_dict" else name  # of which it is a part
-    assert lab.stacked(*words)[1] == {f"Learner.{named} was edited": 2}
+    if is_there("stacked"):
+        assert lab.stacked(*words)[1] == {f"Learner.{named} was edited": 2}
 
 
 @pytest.mark.parametrize("words", [["trainer.gradient_clip_val=0.1"], pytest.param([], marks=pytest.mark.slow)])
@@ -409,7 +420,8 @@ def test_a_hook_that_is_added_to_a_callback(lab: Lab, monkeypatch: Patch, name: 
     assert difference(plain, fast) == ""
     if name in ("on_before_zero_grad", "on_after_backward", "on_before_optimizer_step", "on_train_epoch_start"):
         assert difference(before, plain) != ""
-    assert lab.stacked()[1] == {f"TrainingCurves.{name} was edited": 2}
+    if is_there("stacked"):
+        assert lab.stacked()[1] == {f"TrainingCurves.{name} was edited": 2}
 
 
 def test_a_hook_of_any_callback_keeps_a_job_out_of_a_stack(member: Any, monkeypatch: Patch) -> None:
@@ -549,9 +561,6 @@ def a_property_of_the_learner(patch: Patch) -> None:
 
 @other("Adam.step was replaced")
 def a_step_that_is_set_on_the_optimizer(patch: Patch) -> None:
-    from mlplab import learner
-    from mlplab.stacked import stacks
-
     build = optimizers.build_optimizer
 
     def build_another(*arguments: Any, **options: Any) -> Optimizer:
@@ -568,15 +577,12 @@ def a_step_that_is_set_on_the_optimizer(patch: Patch) -> None:
         optimizer.step = longer  # type: ignore[method-assign]
         return optimizer
 
-    for module in (learner, stacks):
+    for module in BY_NAME:
         patch.setattr(module, "build_optimizer", build_another)
 
 
 @other("Adam.zero_grad was replaced")
 def gradients_that_are_kept(patch: Patch) -> None:
-    from mlplab import learner
-    from mlplab.stacked import stacks
-
     build = optimizers.build_optimizer
 
     def build_another(*arguments: Any, **options: Any) -> Optimizer:
@@ -591,7 +597,7 @@ def gradients_that_are_kept(patch: Patch) -> None:
         optimizer.zero_grad = zero_grad  # type: ignore[method-assign,assignment]
         return optimizer
 
-    for module in (learner, stacks):
+    for module in BY_NAME:
         patch.setattr(module, "build_optimizer", build_another)
 
 
@@ -671,18 +677,21 @@ def test_an_edit_of_a_helper_that_comes_later_is_seen(monkeypatch: Patch) -> Non
 
 @pytest.mark.parametrize("name", ["HiddenLayer.forward", "MLP.forward", "cross_entropy", "Learner.training_step"])
 def test_without_recognition_these_tests_fail(lab: Lab, monkeypatch: Patch, name: str) -> None:
-    for module in (recognition, same_step, epoch_loop):
+    for module in (recognition, epoch_loop, *([same_step] if is_there("stacked") else [])):
         monkeypatch.setattr(module, "first_edited", lambda functions: None)
     function, old, new, words = MIRRORED[name]
     # Larger, as Adam hardly feels a factor on the loss.
     edit(monkeypatch, function, old, new.replace(TINY, f"(1 + 2e-4 * ({LATE}))"))
     plain, fast = (lab.alone(*words, f"engine={engine}") for engine in ("plain", "fast"))
     assert difference(plain, fast) != ""
+    if not is_there("stacked"):
+        return
     members, reasons = lab.stacked(*words)
     assert reasons == {}
     assert difference(plain, members[0], 1e-7) != ""
 
 
+@needs("stacked")
 @pytest.mark.slow
 def test_relu6_in_the_place_of_relu_on_the_command_line(tmp_path: Path) -> None:
     project = tmp_path / "project"

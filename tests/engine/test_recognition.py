@@ -14,6 +14,7 @@ import torch
 from both_engines import require_reasons, require_same_bits, run_both, skip_where_edited
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.loggers import CSVLogger
+from parts import needs
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook
@@ -32,7 +33,6 @@ from mlplab.models.inputs import WithInputs
 from mlplab.models.mlp import HiddenLayer
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
-from mlplab.stacked.same_step import mirrored_functions
 
 SOURCE = '''
 """A module."""
@@ -161,7 +161,10 @@ def test_what_is_replaced_after_the_first_look_is_seen(load: Any, monkeypatch: p
     assert fingerprint(made.Layer.forward) == before
 
 
+@needs("stacked")  # without it there are more than are compared
 def test_the_recorded_fingerprints_are_of_functions_that_are_there() -> None:
+    from mlplab.stacked.same_step import mirrored_functions
+
     functions = {*mirrored_functions(), *functions_of_watchers()}
     recorded = {(owner, one.split(":")[0]) for owner, digests in FINGERPRINTS.items() for one in digests.split()}
     assert {*map(owner_and_name, functions), ("train", "main")} == recorded

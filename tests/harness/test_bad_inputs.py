@@ -16,11 +16,15 @@ from composing import composed
 from inference.small_runs import ROOT, save_run, table_options, write_houses
 from launching import Done, start_program
 from omegaconf import OmegaConf
-from sweeps.making import grid, write_sweep
+from parts import skip_without
 
 from mlplab.config.differing import flat
 
-SCRIPTS = ("evaluate", "export", "predict", "report", "reproduce", "rerun_best", "benchmark")
+SCRIPTS = [
+    name
+    for name in ("evaluate", "export", "predict", "report", "reproduce", "rerun_best", "benchmark")
+    if (ROOT / "scripts" / f"{name}.py").is_file()
+]
 
 LONGEST = 120
 """Seconds that a command may take."""
@@ -47,6 +51,9 @@ ODD_WORDS = (
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, a sweep, tables, and files that are none of these."""
     folder = tmp_path_factory.mktemp("harness")
+    skip_without("tables", "sweeps")  # the run and the sweep that scripts are given
+    from sweeps.making import grid, write_sweep
+
     write_houses(folder / "houses.csv")
     save_run(folder / "run", table_options(folder / "houses.csv"))
     (folder / "runs").mkdir()
@@ -121,7 +128,7 @@ def first_words(script: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["evaluate", "export", "predict", "report", "reproduce", "rerun_best"])
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if script != "benchmark"])
 def test_odd_words_and_paths_to_a_script(folder: Path, odd_paths: list[str], script: str) -> None:
     places = first_words(script)
     # A sweep that is none too odd would be run once more.

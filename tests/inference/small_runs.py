@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 from composing import composed
+from parts import skip_without
 
 from mlplab.config.resolvers import register_resolvers
 from mlplab.data.module import DataModule
@@ -80,6 +81,8 @@ def save_run(
     **model_options: Any,
 ) -> Path:
     """A run's directory with a checkpoint as training leaves it, of a network that was never trained."""
+    if source == TABLE:
+        skip_without("tables")
     split = {"batch_size": 32, "validation_fraction": 0.15, "test_fraction": 0.15, "split_seed": 0}
     data = DataModule(lambda: source_named(source)(**options), **split)
     data.origin = {"source": source, "options": dict(options), "split": split}
@@ -104,6 +107,14 @@ def save_run(
     (directory / "checkpoints").mkdir(parents=True)
     torch.save({"state_dict": weights, "epoch": 1, "mlplab": card}, directory / "checkpoints" / "best.ckpt")
     return directory
+
+
+def predict_file(*arguments: Any, **options: Any) -> Any:
+    """Predicts the rows of a file."""
+    skip_without("tables")
+    from mlplab.inference import predicting
+
+    return predicting.predict_file(*arguments, **options)
 
 
 def change_card(directory: Path, place: tuple[str, ...], value: Any) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import change_card, houses, save_run, table_options, write_houses
+from inference.small_runs import change_card, houses, predict_file, save_run, table_options, write_houses
 
 from mlplab.errors import UserError
 from mlplab.inference.ensembling import make_ensemble
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.exporting import export
-from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import load_run
 
 KINDS: dict[str, list[dict[str, Any]]] = {

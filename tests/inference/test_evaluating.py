@@ -10,6 +10,7 @@ import pytest
 from inference.small_runs import (
     change_card,
     houses,
+    predict_file,
     save_run,
     table_options,
     train_run,
@@ -20,11 +21,9 @@ from PIL import Image
 from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
 from mlplab.data.module import DataModule
-from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference import evaluating, training_rows
 from mlplab.inference.evaluating import Evaluation, evaluate, write_evaluation
-from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.inference.training_rows import source_named
 
@@ -92,7 +91,7 @@ def test_the_test_part_gives_the_metrics_of_the_run_itself(folder: Path, tmp_pat
 def test_blocks_do_not_change_the_metrics(run: TrainedRun, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, other = evaluate(run, part="train"), evaluate(run, folder / "other.csv")
     monkeypatch.setattr(training_rows, "BLOCK_ROWS", 9)
-    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 9)
+    monkeypatch.setattr("mlplab.data.table.table_reading.BLOCK_ROWS", 9)
     monkeypatch.setattr(evaluating, "BATCH_ROWS", 4)
     assert evaluate(run, part="train").metrics == pytest.approx(whole.metrics, rel=1e-5)
     assert evaluate(run, folder / "other.csv").metrics == pytest.approx(other.metrics, rel=1e-5)
@@ -186,7 +185,7 @@ def test_rows_without_a_target_are_left_out_and_counted(
     some = changed(folder, tmp_path / "some.csv", column, lambda n, cell: "NA" if n < 8 or n % 5 == 0 else cell)
     keep = [number >= 8 and number % 5 > 0 for number in range(60)]
     pl.read_csv(folder / "other.csv", infer_schema=False).filter(pl.Series(keep)).write_csv(tmp_path / "kept.csv")
-    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)  # all of the first block is missing
+    monkeypatch.setattr("mlplab.data.table.table_reading.BLOCK_ROWS", 8)  # all of the first block is missing
     evaluation = evaluate(run, some)
     assert evaluation.metrics == pytest.approx(evaluate(run, tmp_path / "kept.csv").metrics, rel=1e-5)
     assert evaluation.n_rows == sum(keep)
@@ -218,7 +217,7 @@ def test_a_label_that_is_no_class_is_refused_with_its_row_in_the_file(
     run: TrainedRun, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = changed(folder, tmp_path / "odd.csv", "kind", lambda n, cell: "mediun" if n == 50 else cell)
-    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
+    monkeypatch.setattr("mlplab.data.table.table_reading.BLOCK_ROWS", 8)
     refusal = refusal_of(run, path)
     assert refusal.actual == "'mediun' stands in 1 row, the first is row 51, counted in rows 49 to 56"
     assert "'medium'" in refusal.hint
@@ -228,7 +227,7 @@ def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_tr
     regression: TrainedRun, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = changed(folder, tmp_path / "odd.csv", "price", lambda n, cell: "much" if n == 50 else cell)
-    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
+    monkeypatch.setattr("mlplab.data.table.table_reading.BLOCK_ROWS", 8)
     refusal = refusal_of(regression, path)
     assert "'much' in row 51" in refusal.actual
     assert refusal.hint == "data.missing_values=[much] if it means that there is no value, or mending the file"

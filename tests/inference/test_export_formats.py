@@ -12,14 +12,13 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import houses, save_run, table_options, train_run, write_houses, write_images
+from inference.small_runs import houses, predict_file, save_run, table_options, train_run, write_houses, write_images
 from safetensors.torch import load_file, save_file
 
 from mlplab.config.commands import install
 from mlplab.errors import UserError
 from mlplab.inference.export_formats import load_safetensors, require_onnx
 from mlplab.inference.exporting import export
-from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.models.activations import ACTIVATIONS
 

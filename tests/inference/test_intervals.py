@@ -5,11 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import change_card, houses, save_run, table_options, train_run, write_houses
+from inference.small_runs import change_card, houses, predict_file, save_run, table_options, train_run, write_houses
 
 from mlplab.errors import UserError
 from mlplab.inference.intervals import Calibrated
-from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.inference.training_rows import rows_of_training
 from mlplab.objectives.calibration import conformal_quantile

@@ -8,13 +8,18 @@ from composing import composed, read_files_once
 from no_flushing import spare_the_disk
 
 from mlplab.config.resolvers import register_resolvers
+from mlplab.parts import is_there
 
 gc.disable()
 
+OF_PARTS = {
+    "sweeps": ["mlplab.sweeps.job_loader", "mlplab.sweeps.sweep_progress", "mlplab.sweeps.sweep"],
+    "stacked": ["mlplab.stacked.launching"],
+    "tables": ["mlplab.data.table.table_source"],
+}
 MODULES = [
-    "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.job_loader", "mlplab.stacked.launching",
-    "mlplab.sweeps.sweep_progress", "mlplab.sweeps.sweep", "mlplab.data.bundled", "mlplab.data.table.table_source",
-    "mlplab.inference.evaluating", "mlplab.cli.resume", "torch.utils.tensorboard",
+    "mlplab.training", "mlplab.cli.command_line", *(m for part, its in OF_PARTS.items() if is_there(part) for m in its),
+    "mlplab.data.bundled", "mlplab.inference.evaluating", "mlplab.cli.resume", "torch.utils.tensorboard",
     "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",
     "sklearn.datasets", "joblib", "rich.live", "rich.table",
 ]  # fmt: skip

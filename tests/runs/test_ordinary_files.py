@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from sweeps.making import GRID_SPACE, grid, write_sweep
+from parts import skip_without
 
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
+from mlplab.parts import is_there
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.earlier_launch import begun_before
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
 from mlplab.runs.run_reading import read_history, read_manifest, read_state, read_status
 from mlplab.runs.untrusted_config import read_config, require_run
-from mlplab.sweeps.ledger import read_ledger
-from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
 SECRET = '{"state": "finished", "format": 1, "secret": "of the user"}\n'
@@ -126,7 +125,9 @@ def test_nothing_is_read_through_a_link_or_from_a_pipe(
     for read in (read_status, lambda path: read_config(path, path, trust=True)):
         with pytest.raises(UserError, match=r"it is (a link|no ordinary file)"):
             read(folder)
-    if plant is not link_to_nothing:
+    if plant is not link_to_nothing and is_there("sweeps"):
+        from mlplab.sweeps.ledger import read_ledger
+
         with pytest.raises(UserError, match=r"it is (a link|no ordinary file)"):
             read_ledger(folder)
 
@@ -146,6 +147,11 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_sweep_is_looked_at_before_its_report_is_written(
     tmp_path: Path, outside: Path, name: str, plant: Callable[[Path, Path], None]
 ) -> None:
+    skip_without("sweeps")
+    from sweeps.making import GRID_SPACE, grid, write_sweep
+
+    from mlplab.sweeps.reading.sweep_reading import read_sweep
+
     sweep = write_sweep(tmp_path / "sweep", grid(1), space=GRID_SPACE)
     shutil.rmtree(sweep / name, ignore_errors=True)
     plant(sweep / name, outside)
@@ -157,6 +163,9 @@ def test_a_sweep_is_looked_at_before_its_report_is_written(
     "name", ["../x", "-rf", "a\x1b[2J", "a\nb", "<b>", "${oc.env:HOME}", "a,b", "a b", "", ".", "é"]
 )
 def test_the_name_of_a_job_is_a_plain_one(tmp_path: Path, name: str) -> None:
+    skip_without("sweeps")
+    from mlplab.sweeps.ledger import read_ledger
+
     content = {
         "format": 1, "constants": [], "configs": {},
         "jobs": [{"number": 0, "directory": name, "values": {}, "overrides": []}],

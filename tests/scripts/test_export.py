@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from inference.small_runs import change_card, save_run, table_options, write_houses
+from inference.small_runs import change_card, predict_file, save_run, table_options, write_houses
 
 from mlplab.config.commands import install
-from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import load_run
 
 Script = Callable[..., SimpleNamespace]

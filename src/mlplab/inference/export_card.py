@@ -51,7 +51,8 @@ def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:
     if run.card["preprocessing"]["name"] == "table":
         from mlplab.inference.table_card import describe_columns
 
-        return describe_columns(preprocessing)
+        described: list[dict[str, Any]] = describe_columns(preprocessing)
+        return described
     # Pixels stay bytes up to the network, whose input layer standardises them.
     dtype = "uint8" if isinstance(preprocessing, ScalePixels) else "float64"
     columns = list(run.task.feature_names)

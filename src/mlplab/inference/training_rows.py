@@ -37,7 +37,8 @@ def source_named(name: str) -> Callable[..., Source] | None:
         # Not above, as only the rows of the training are split and described anew.
         from mlplab.data.table.table_source import table
 
-        return table
+        source: Callable[..., Source] = table
+        return source
     return SOURCES.get(name)
 
 

@@ -385,6 +385,7 @@ def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
         require_part("tables", "a run that was trained on a table", "another run")
         from mlplab.data.table.table_preprocessing import TablePreprocessing  # imports polars, which only tables need
 
-        return TablePreprocessing.from_dict(plain)
+        preprocessing: Preprocessing = TablePreprocessing.from_dict(plain)
+        return preprocessing
     kinds: dict[str, type[Preprocessing]] = {"standardize": Standardize, "pixels": ScalePixels}
     return kinds[plain["name"]].from_dict(plain)
