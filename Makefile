@@ -45,8 +45,10 @@ bench: .venv/installed ## time per step against hand-written loops
 tensorboard: .venv/installed ## the curves of all runs, on localhost
 	$(BIN)/tensorboard --logdir logs $(ARGS)
 
+# begin sweeps
 figures: .venv/installed ## draws the pictures of the README again
 	$(BIN)/python scripts/figures.py $(ARGS)
+# end sweeps
 
 clean: ## removes .venv and caches; runs in logs/ stay
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ LIST = "scripts/parts.toml"
 MARKED = ("pyproject.toml", "Makefile", "conf/**/*.yaml", "README.md", "docs/*.md")
 """Texts that have marks."""
 
-COMMENT = r"(?:<!-- {0} -->|[#;] {0}$)"
+COMMENT = r"(?:<!-- {0} -->|# {0}$)"
 """A mark in Markdown, and at the end of a line elsewhere."""
 
 
@@ -43,10 +43,13 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
     for file in files:
         remove_empty(root / file, root)
     words = [word for name in gone for word in parts[name].get("words", [])]
+    mention = mentions([*files, *folders_of(files, root)], choices, words)
     for path in sorted(path for pattern in MARKED for path in root.glob(pattern)):
         text = without_marked(path.read_text(encoding="utf-8"), gone)
         if path.suffix == ".md":
-            text = without_lines(text, mentions([*files, *folders_of(files, root)], choices, words), root)
+            text = without_lines(text, mention, root)
+        elif path.parent.name == "help":  # a text that is shown, in which a mark would be too
+            text = "".join(line for line in text.splitlines(keepends=True) if not mention.search(line))
         path.write_text(text, encoding="utf-8")
     shorten_list(root / LIST, gone, root)
     print(f"left out {', '.join(gone)}: {len(files)} files are gone")
@@ -99,7 +102,7 @@ def without_marked(text: str, gone: Sequence[str]) -> str:
         text = re.sub(rf"^[ ]*{begin}\n(?:.*\n)*?[ ]*{end}\n\n?", "", text, flags=re.MULTILINE)
         text = re.sub(rf" ?{begin}.*?{end}", "", text, flags=re.DOTALL | re.MULTILINE)
         text = re.sub(rf"^.*{COMMENT.format(f'only (?:[a-z]+ )*{name}(?: [a-z]+)*')}.*\n", "", text, flags=re.MULTILINE)
-    return text
+    return re.sub(r"<!-- begin ([a-z]+) --><!-- end \1 -->", "", text)
 
 
 def mentions(paths: Sequence[str], choices: Sequence[str], words: Sequence[str]) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def test_help_shows_every_group_with_its_choices_and_five_commands(type_command:
         if group.is_dir() and group.name != "hydra":
             choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
             assert f"{group.name}: {choices}" in done.stdout
-    commands = [line.split("  ")[1] for line in done.stdout.partition("Five useful commands")[2].splitlines()[1:6]]
+    lines = takewhile(str.strip, done.stdout.partition("Useful commands")[2].splitlines()[1:])
+    commands = [line.split("  ")[1] for line in lines]
+    assert len(commands) >= 4
     assert all(command.startswith(("python train.py", "tensorboard")) for command in commands)
 
 
