@@ -149,7 +149,7 @@ def lines_of_tree(lines: Sequence[str], root: Path) -> Iterator[str]:
         if line.strip() and depth < len(folders):  # deeper lines go on with a description
             path = folders[depth] / line.split()[0]
             folders, is_kept = [*folders[: depth + 1], path], path.exists()
-        if is_kept:
+        if is_kept or not line.strip():
             yield line
 
 
