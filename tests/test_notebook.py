@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from inference.small_runs import houses
+from parts import needs
 from sklearn.datasets import load_wine
 
 import mlplab
@@ -45,6 +46,7 @@ def test_arrays_are_predicted_as_the_data_set_has_them(run: mlplab.Run) -> None:
         run.predict(features[:, :3])
 
 
+@needs("tables")
 def test_a_table_is_predicted_from_a_frame_or_a_file(tmp_path: Path) -> None:
     path = tmp_path / "houses.csv"
     houses(100).write_csv(path)

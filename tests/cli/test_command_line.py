@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from launching import Done, run_program
 
 from mlplab.cli.command_line import with_home, with_quotes
+from mlplab.parts import is_there
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ REFUSED = [
     ("optimizer=null", "optimizer must be one of"),
     ("~optimizer", "optimizer must be chosen"),
     ("~data", "data must be chosen, got ~data; try data=digits"),
-    ("optimizer=[adam,sgd]", "train.py -m optimizer=adam,sgd"),
+    ("optimizer=[adam,sgd]", "train.py -m optimizer=adam,sgd" if is_there("sweeps") else "try optimizer=adam"),
     ("+trainer.barebones=true", "try callbacks=minimal logger=none"),
-    ("seed=1,2", "train.py -m seed=1,2"),
+    ("seed=1,2", "train.py -m seed=1,2" if is_there("sweeps") else "try seed=1"),
     ("model.hidden_dims=64,32", "try model.hidden_dims=[64,32]"),
     ("+optimizer.fused=true", "+ must only be used for names that are not in the configuration"),
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),

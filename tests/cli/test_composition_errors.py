@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import OverrideParseException
+from parts import needs
 
 from mlplab.cli.composition_errors import explain_composition_error, require_known_flags, require_read_options
 from mlplab.errors import UserError
@@ -39,6 +40,7 @@ def test_flags_of_hydra_are_accepted(root: Path, command: str) -> None:
 @pytest.mark.parametrize(
     "word", ["hydra/sweeper=optuna", "hydra/launcher=stacked", "+sweep.name=x", "sweep.rerun=3", "sweep={rerun:3}"]
 )
+@needs("sweeps")
 def test_an_option_of_a_sweep_needs_its_flag(word: str) -> None:
     with pytest.raises(UserError) as refused:
         require_read_options(["seed=3", word, "hydra.mode=RUN"])

@@ -68,13 +68,13 @@ def test_a_run_whose_reader_has_seen_enough_ends_as_any(root: Path, tmp_path: Pa
     [
         (">&-", 0, ""),
         ("| head -1", 0, ""),
-        (">/dev/full", 1, "report.py: the output of a script must be writable, but standard output: No space left "
+        (">/dev/full", 1, "evaluate.py: the output of a script must be writable, but standard output: No space left "
          "on device; try another file for it\n"),
     ],
 )  # fmt: skip
 def test_a_script_says_what_became_of_its_output(
     root: Path, tmp_path: Path, redirected: str, status: int, said: str
 ) -> None:
-    command = f"set -o pipefail; {sys.executable} {root / 'scripts' / 'report.py'} --help {redirected}"
+    command = f"set -o pipefail; {sys.executable} {root / 'scripts' / 'evaluate.py'} --help {redirected}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, said)

@@ -203,8 +203,8 @@ def test_a_word_that_is_no_plain_value_is_refused(begun: Callable[..., Path], wo
 
 
 def test_an_experiment_is_that_of_a_new_run(begun: Callable[..., Path]) -> None:
-    refused = refusal(begun(), "experiment=adult")
-    assert "experiment=adult" in refused.actual
+    refused = refusal(begun(), "experiment=learning_rate_range_test")
+    assert "experiment=learning_rate_range_test" in refused.actual
     assert refused.hint == "a new run"
 
 

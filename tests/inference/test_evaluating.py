@@ -17,6 +17,7 @@ from inference.small_runs import (
     write_houses,
     write_images,
 )
+from parts import needs
 from PIL import Image
 from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
@@ -150,6 +151,7 @@ def test_metrics_of_values_by_hand(regression: TrainedRun, folder: Path) -> None
     )
 
 
+@needs("tables")
 def test_bundled_data_can_be_evaluated_on_a_file_with_their_columns(tmp_path: Path) -> None:
     for name in ("iris", "diabetes"):
         run = load_run(save_run(tmp_path / name, {"name": name}, source="mlplab.data.bundled.bundled"))

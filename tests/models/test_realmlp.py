@@ -7,6 +7,7 @@ import pytest
 import torch
 from comparing import difference
 from inference.small_runs import table_options, write_houses
+from parts import needs
 from torch import Tensor
 
 from mlplab.building import build_data, build_learner
@@ -131,6 +132,7 @@ def test_the_rates_are_those_of_the_paper() -> None:
     assert len(parameter_groups(plain, weight_decay=None, lr=0.04)) == 1
 
 
+@needs("tables")
 @pytest.mark.parametrize(("experiment", "target"), [("realmlp", "kind"), ("realmlp_regression", "price")])
 def test_the_experiment_runs_on_a_table_goes_on_and_is_exported(
     train_run: Any, go_on: Any, tmp_path: Path, experiment: str, target: str

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from comparing import doubled
 from launching import launch, run_program
+from parts import needs
+
+from mlplab.parts import is_there
 
 OLD = Path(__file__).parent / "0.5.0"
 CONFIG = ["data.batch_size=256", "model.hidden_dims=[4]", "trainer=cpu", "callbacks.figures=null"]
@@ -34,7 +37,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) if "." in v else v for k, v in row.items()} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("name", ["digits", "houses"])
+@pytest.mark.parametrize("name", ["digits", pytest.param("houses", marks=needs("tables"))])
 def test_a_run_goes_on(old: Path, name: str) -> None:
     run = old / "runs" / name
     before = (run / "history.jsonl").read_text()
@@ -54,6 +57,7 @@ def test_a_checkpoint_is_judged_as_it_was(old: Path) -> None:
     assert metrics == pytest.approx(read(run / "result.json")["test"], rel=1e-5)
 
 
+@needs("tables")
 @pytest.mark.parametrize(("name", "more"), [("digits", ["proba=true"]), ("houses", [])])
 def test_a_checkpoint_predicts_the_same(old: Path, name: str, more: list[str]) -> None:
     words = [f"run={old / 'runs' / name}", f"data.path={name}.csv", "out=new.csv", *more]
@@ -79,6 +83,8 @@ def test_a_sweep_goes_on_with_the_missing_job_and_is_reported(old: Path) -> None
         in launch([*GRID, "sweep.name=grid", "model.dropout=0.0"], old).stderr
     )
 
+    if not is_there("report"):
+        return
     done = run_program("scripts/report.py", [str(sweep)], old)
     assert done.status == 0, done.stderr
     assert (sweep / "report.html").stat().st_size > 10_000

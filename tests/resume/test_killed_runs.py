@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from comparing import difference, doubled
 from killing import POINTS, Kill, run, start
+from parts import needs
 
 SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks.figures=null", "trainer.log_every_n_steps=1"]
 AFTER_EVERY_STEP = "callbacks.checkpoints.every_seconds=0"
@@ -200,6 +201,7 @@ def test_a_run_may_change_between_both_engines(
         assert_alike(changed, fast)
 
 
+@needs("tables")
 def test_a_table_goes_on_exactly(tmp_path: Path) -> None:
     generator = random.Random(0)
     lines = ["size,colour,price"]
