@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3693f02de7 build_trainer:77faff245d",
+    "mlplab.building": "build_data:19bc121d39 build_trainer:6d40ec38ba",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
@@ -88,6 +88,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:c5f1971beb",
-    "mlplab.training": "_fit:b502d664f3 train:026d283be3",
+    "mlplab.training": "_fit:ddb81818a3 train:7c2267b36d",
     "train": "main:865fe05d1d",
 }
