@@ -261,3 +261,8 @@ def _shown_kind(kind: Any) -> str:
 def _example(kind: Any) -> str:
     first = _members(kind)[0]
     return str((typing.get_args(first) or [EXAMPLES.get(first, "null")])[0])
+
+
+def plain_values(node: Any) -> dict[str, Any]:
+    """Resolves a part of the configuration to plain values."""
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]

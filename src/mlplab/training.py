@@ -16,12 +16,7 @@ from mlplab.building import (
     build_data,
     build_learner,
     build_loggers,
-    build_module,
     build_trainer,
-    for_own_module,
-    misfit,
-    require_device,
-    silence_lightning,
 )
 from mlplab.callbacks import GrantedPatience, History, Status
 from mlplab.callbacks.compatibility import require_resumable
@@ -31,6 +26,7 @@ from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged
 from mlplab.loggers.experiment_trackers import closing_trackers
+from mlplab.own_module_building import build_module, for_own_module
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, stop_on_signal
@@ -40,6 +36,7 @@ from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
 from mlplab.runs.starting import load_weights
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
+from mlplab.trainer_settings import misfit, require_device, silence_lightning
 
 log = logging.getLogger("mlplab")
 
