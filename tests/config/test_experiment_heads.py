@@ -41,8 +41,8 @@ def test_a_file_without_a_comment_has_no_head(tmp_path: Path, text: str) -> None
 
 def test_items_of_a_list_and_further_paragraphs_keep_lines_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    path.write_text("# One.\n# - first\n# - second\n#\n# Two.\n", encoding="utf-8")
-    assert read_head(path) == [("about", "One."), ("", "- first"), ("", "- second"), ("", "Two.")]
+    path.write_text("# Mine: one.\n# - first\n# - second\n#\n# Two.\n", encoding="utf-8")
+    assert read_head(path) == [("about", "Mine: one."), ("", "- first"), ("", "- second"), ("", "Two.")]
 
 
 def test_lines_fit_the_terminal_and_are_indented_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ WIDEST = 120
 INDENT = 8
 """Columns before the text of a line, as of the other lines that a run prints: `data    …`, `model   …`."""
 
-KEY = re.compile(rf"([A-Z][a-z]{{1,{INDENT - 2}}}):\s+")
-"""Begins an entry of a head, such as `Shows:    …`; its further lines are indented."""
+KEY = re.compile(rf"([A-Z][a-z]{{1,{INDENT - 2}}}):\s{{2,}}")
+"""Begins an entry of a head, such as `Shows:    …`, with two blanks at least; its further lines are indented."""
 
 Entries = list[tuple[str, str]]
 """Key (`shows`, or `about` for the text before the first key) and text without line breaks."""

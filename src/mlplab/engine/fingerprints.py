@@ -88,6 +88,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:c5f1971beb",
-    "mlplab.training": "_fit:b502d664f3 train:026d283be3",
+    "mlplab.training": "_fit:b502d664f3 train:37d66c21ca",
     "train": "main:865fe05d1d",
 }

@@ -31,9 +31,10 @@ SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
 
 
-def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path) -> str:
+def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path, *, resume: bool = False) -> str:
     """Describes data, network and directory, a line each; before them the chosen experiment, and a table's columns."""
-    experiment = as_lines(experiment_head())
+    # The configuration of a run that resumes may have come from elsewhere: no path in it is followed.
+    experiment = [] if resume else as_lines(experiment_head())
     # Only tables have columns of different kinds to tell of.
     table = [] if data.description is None else [data.description.as_text(), ""]
     return "\n".join(
