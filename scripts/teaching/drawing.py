@@ -1,6 +1,7 @@
 """The look of the lessons' figures: SVG that follows the light or dark theme of the reader."""
 
 import io
+import re
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -56,10 +57,11 @@ def as_svg(figure: Figure) -> bytes:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
-    for colour, (name, _, _) in THEMES.items():
-        text = text.replace(colour, f"var(--{name})")
-    light, dark = (";".join(f"--{theme[0]}:{theme[place]}" for theme in THEMES.values()) for place in (1, 2))
-    themes = f":root{{{light}}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}"
+    for colour, (name, light, _) in THEMES.items():
+        # Programs that know no CSS variables take the declaration before.
+        text = re.sub(rf"([a-z-]+): {colour}", rf"\1: {light}; \1: var(--{name})", text)
+    of_light, of_dark = (";".join(f"--{theme[0]}:{theme[place]}" for theme in THEMES.values()) for place in (1, 2))
+    themes = f":root{{{of_light}}}@media (prefers-color-scheme: dark){{:root{{{of_dark}}}}}"
     text = text.replace('<style type="text/css">', f'<style type="text/css">{themes}', 1)
     # Trailing blanks are no part of a line of text that people keep under version control.
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines()).encode()

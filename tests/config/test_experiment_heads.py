@@ -68,7 +68,6 @@ def hydra(root: Path, choice: object, *words: str) -> object:
         (None, ("seed=0,1", "experiment=hidden_layers,batch_sizes"), 2),  # of a sweep over both
         ("['hidden_layers','batch_sizes']", ("experiment=[hidden_layers,batch_sizes]",), 2),
         ("published/mnist_plain", ("+experiment=published/mnist_plain",), 1),
-        (None, ("experiment=null",), 0),
     ],
 )
 def test_the_chosen_experiments_are_found(root: Path, choice: object, words: tuple[str, ...], n: int) -> None:
