@@ -6,7 +6,7 @@ ARGS ?=
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-full check format bench tensorboard figures clean
+.PHONY: help setup train test test-full check format bench tensorboard figures lessons clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ tensorboard: .venv/installed ## the curves of all runs, on localhost
 
 figures: .venv/installed ## draws the pictures of the README again
 	$(BIN)/python scripts/figures.py $(ARGS)
+
+lessons: .venv/installed ## makes the pages of docs/lessons/ again, with their figures, in about a minute
+	$(BIN)/python scripts/lessons.py $(ARGS)
 
 clean: ## removes .venv and caches; runs in logs/ stay
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -87,7 +87,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     stopping = stop_on_signal(end=partial(directory.end, "stopped"))
     with recording_run(directory), closing_trackers(loggers), stopping as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
-        print(describe_before(data, learner, directory.path), flush=True)
+        print(describe_before(data, learner, directory.path, resume=resume), flush=True)
         if started is not None:
             log.info(started)
             print(started)

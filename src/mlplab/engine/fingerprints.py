@@ -16,8 +16,8 @@ FINGERPRINTS = {
         "on_validation_end:8f493ee296 setup:ca4e3591f7 write:a7cb130080 write_best:af76d78306 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
-        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:095686169d on_exception:444df1f27b "
-        "on_fit_start:903234d48e on_train_epoch_end:0121ed4ef4 "
+        "__init__:b89b67b060 flush_logs:779eb73bc6 on_before_optimizer_step:095686169d on_exception:2266a56687 "
+        "on_fit_start:903234d48e on_train_epoch_end:1bd5f065a0 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
         "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
@@ -88,6 +88,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:c5f1971beb",
-    "mlplab.training": "_fit:ddb81818a3 train:7c2267b36d",
+    "mlplab.training": "_fit:ddb81818a3 train:95eab12d32",
     "train": "main:865fe05d1d",
 }

@@ -22,7 +22,7 @@ from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.recording import add_to_manifest, write_manifest
-from mlplab.runs.summary import data_and_model
+from mlplab.runs.summary import data_and_model, experiment_head
 
 log = logging.getLogger("mlplab")
 
@@ -187,7 +187,8 @@ def prepare_run_files(
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
-    for line in data_and_model(data, learner):
+    head = [] if resume else experiment_head()
+    for line in [*(f"{key:<8}{text}" for key, text in head), *data_and_model(data, learner)]:
         log.info(line)
     if saved is None:
         log_configuration(loggers, config, text, kind=data.task.kind)
