@@ -58,6 +58,7 @@ from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, AtomicCheckpointIO, model_card, require_plain
 from mlplab.runs.processes import environment_of
+from mlplab.runs.summary import tell
 
 ONE_THREAD_BELOW = 25_000_000
 """Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
@@ -267,7 +268,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     own = loss.get("_target_") is not None
     objective = build_own_objective(loss, task, **counted) if own else build_objective(task=task, **loss, **counted)
     if task.kind == "regression" and loss.get("name") == "auto" and loss.get("label_smoothing"):
-        print("note    loss.label_smoothing is of classes and labels: a regression has none", flush=True)
+        tell(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
     scheduler = build_scheduler(_plain(config.scheduler))
     watched = scheduler.pop("monitor", None)  # of a schedule of one's own
     good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
@@ -596,7 +597,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
             from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
             callback.find_trial = trial_of
-        if is_job and isinstance(callback, ProgressBar):
+        if (is_job or not config.get("verbose", True)) and isinstance(callback, ProgressBar):
             callback.disable()
         callbacks.append(callback)
     return callbacks

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.profilers import Profiler, SimpleProfiler
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,6 +28,12 @@ log = logging.getLogger("mlplab")
 
 SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
+
+
+def tell(config: DictConfig, text: str) -> None:
+    """Prints what a run tells, unless `verbose` is false."""
+    if config.get("verbose", True):  # configurations of earlier releases have none
+        print(text, flush=True)
 
 
 def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path) -> str:
