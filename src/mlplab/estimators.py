@@ -125,6 +125,7 @@ class _MLP(BaseEstimator):
         with tempfile.TemporaryDirectory() if self.directory is None else nullcontext(self.directory) as folder:
             config = self._configuration(Path(folder).expanduser().absolute(), is_table=frame is not None)
             config.data.task = "regression" if self._is_regression else "classification"
+            _leave_rows_to_validate(config, len(targets), least=len(names) or 2)
             self._table_classes = None
             if frame is None:
                 _write_arrays(config, X, targets, names, sample_weight)
@@ -174,18 +175,18 @@ class _MLP(BaseEstimator):
         task = self.run_.task
         if self._table_classes is None:
             X = validate_data(self, X, dtype=NUMBERS, reset=False)
-            return np.asarray(self.run_.predict(X, probabilities=probabilities))
+            predicted = np.asarray(self.run_.predict(X, probabilities=probabilities))
+            return predicted.astype(np.float64) if predicted.dtype == np.float32 else predicted
         validate_data(self, X, skip_check_array=True, reset=False)
         predicted = self.run_.predict(as_polars(X), probabilities=probabilities)
         assert isinstance(predicted, pl.DataFrame)
         if probabilities:
-            return predicted[[f"probability_{name}" for name in self._table_classes or task.target_names]].to_numpy()
-        if task.target_names:
-            dtype = pl.Float32 if self._is_regression else pl.Int64
-            return predicted[[f"prediction_{name}" for name in task.target_names]].cast(dtype).to_numpy()
-        found = predicted["prediction"]
-        return found.replace_strict(self._table_classes, range(len(self._table_classes))).to_numpy() \
-            if self._table_classes else found.to_numpy()
+            named = predicted[[f"probability_{name}" for name in self._table_classes or task.target_names]]
+            return named.cast(pl.Float64).to_numpy()
+        if self._table_classes:
+            return predicted["prediction"].replace_strict(self._table_classes, range(len(task.class_names))).to_numpy()
+        numbers = predicted.cast(pl.Float64 if self._is_regression else pl.Int64)
+        return numbers.to_numpy() if task.target_names else numbers["prediction"].to_numpy()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -244,6 +245,14 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
 def _as_word(value: Any) -> str:
     """Writes a value for the command line."""
     return value if isinstance(value, str) else json.dumps(np.asarray(value).tolist())
+
+
+def _leave_rows_to_validate(config: DictConfig, n_rows: int, least: int) -> None:
+    """Enlarges the validation part of a few rows, such that it has a row of each class, or two numbers."""
+    if n_rows < 2 * least:
+        requirement = f"there must be at least {2 * least} rows, for training and validation"
+        raise UserError(requirement, f"n_samples={n_rows}", "more rows")
+    config.data.validation_fraction = max(config.data.validation_fraction, least / n_rows)
 
 
 def _table_in(rows: Any) -> pl.DataFrame | None:

@@ -219,7 +219,7 @@ class Run:
                 f"rows must be (N, {n_features}) numbers", f"they are {tuple(features.shape)}",
                 f"rows.reshape(-1, {n_features})",
             )  # fmt: skip
-        predicted = predictions(run.outputs((features,)), run.task)
+        predicted = predictions(run.outputs_of_each(features), run.task)
         if run.task.kind == "classification" and not probabilities:
             predicted = predicted.argmax(1)
         elif run.task.kind == "multilabel" and not probabilities:

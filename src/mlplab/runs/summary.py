@@ -87,8 +87,9 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         validation: {re.sub("^val[/_]", "", name): value for name, value in result["validation"].items()},
         "test": {re.sub("^test[/_]", "", name): value for name, value in result["test"].items()},
     }
+    columns = {heading: metrics for heading, metrics in columns.items() if metrics}  # such as no test, with test=false
     lines = [
-        *([describe_metrics(columns)] if any(columns.values()) else []),
+        *([describe_metrics(columns)] if columns else []),
         f"ended   {how_it_ended(result)}",
         f"run     {shortest(directory)}",
     ]
