@@ -21,7 +21,7 @@ from mlplab.data.table.column import Hints
 from mlplab.data.table.frames import as_polars, is_frame
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.target_inference import infer_target
-from mlplab.errors import RunStopped, UserError, first_of
+from mlplab.errors import RunStopped, UserError, first_of, not_writable
 from mlplab.notebook import Run, compose_unchecked, train
 from mlplab.runs.files import read_json
 
@@ -128,7 +128,9 @@ class _MLP(BaseEstimator):
             _leave_rows_to_validate(config, len(targets), least=len(names) or 2)
             self._table_classes = None
             if frame is None:
-                _write_arrays(config, X, targets, names, sample_weight)
+                also = {"weights": sample_weight, "class_names": names, "feature_names": _names_of(self)}
+                given = {name: np.asarray(array) for name, array in also.items() if array is not None and len(array)}
+                np.savez(_new_file(config, ".npz"), features=X, targets=targets, **given)  # type: ignore[arg-type]
             else:
                 self._table_classes = _write_table(config, frame, targets, names, sample_weight)
             try:
@@ -153,6 +155,8 @@ class _MLP(BaseEstimator):
         seed = state if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31)
         given = {option: value for name, option in WORDS.items() if (value := getattr(self, name)) is not None}
         words += [f"{option}={_as_word(value)}" for option, value in {**given, "seed": seed}.items()]
+        if isinstance(self.overrides, str):
+            raise UserError("overrides must be a list of words", self.overrides, f"[{self.overrides!r}]")
         for word in self.overrides:
             name = word.partition("=")[0].lstrip("+~")
             if name in OF_FIT:
@@ -178,7 +182,8 @@ class _MLP(BaseEstimator):
             predicted = np.asarray(self.run_.predict(X, probabilities=probabilities))
             return predicted.astype(np.float64) if predicted.dtype == np.float32 else predicted
         validate_data(self, X, skip_check_array=True, reset=False)
-        predicted = self.run_.predict(as_polars(X), probabilities=probabilities)
+        # A row may well be the first of its category.
+        predicted = self.run_.predict(as_polars(X), probabilities=probabilities, accept_unknown=True)
         assert isinstance(predicted, pl.DataFrame)
         if probabilities:
             named = predicted[[f"probability_{name}" for name in self._table_classes or task.target_names]]
@@ -207,7 +212,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
             return y.astype(np.int64), []
         self.classes_, indices = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y must have two classes, but there is one class: {self.classes_[0]!r}")
+            raise ValueError(f"y must have two classes, but there is one class: {self.classes_[0]}")
         return indices, [str(one) for one in self.classes_]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
@@ -269,25 +274,17 @@ def _require_as_long(frame: pl.DataFrame, y: npt.NDArray[Any]) -> None:
         raise ValueError(f"X and y must have as many rows, but they have {len(frame)} and {len(y)}")
 
 
-def _write_arrays(
-    config: DictConfig,
-    features: npt.NDArray[Any],
-    targets: npt.NDArray[Any],
-    class_names: Sequence[str],
-    weights: npt.NDArray[Any] | None,
-) -> None:
-    """Writes the file of `data=arrays`."""
-    also: dict[str, Any] = {} if weights is None else {"weights": weights}
-    if class_names:
-        also["class_names"] = np.array(class_names)
-    path = _new_file(config, ".npz")
-    np.savez(path, features=features, targets=targets, **also)
+def _names_of(estimator: BaseEstimator) -> list[str]:
+    return [str(name) for name in getattr(estimator, "feature_names_in_", ())]
 
 
 def _new_file(config: DictConfig, ending: str) -> Path:
     """Names the file of a fit beside the runs, and makes it the data of the configuration."""
     path = Path(config.paths.logs) / "data" / f"{Path(config.paths.run).name}{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable("directory", path.parent.parent, error, "another directory") from None
     config.data.path = str(path)
     return path
 
@@ -300,7 +297,9 @@ def _write_table(
     weights: npt.NDArray[Any] | None,
 ) -> list[str]:
     """Writes the file of `data=table`; returns the classes as they are written, in the order of their indices."""
-    written = list(class_names) if _are_read_back(class_names) else [str(n) for n in range(len(class_names))]
+    written = list(class_names)
+    if written and not _are_read_back(pl.Series(TARGET, written)[targets]):
+        written = [str(number) for number in range(len(written))]
     # What has the type of numbers is none of identifiers or codes, as numbers in text may be.
     config.data.numeric = [one.name for one in frame if one.dtype.is_numeric() and one.null_count() < len(one)]
 
@@ -319,18 +318,16 @@ def _write_table(
     return written
 
 
-def _are_read_back(names: Sequence[str]) -> bool:
-    """Returns whether a table would take these names for as many classes: "NA" is missing, and yes the same as Yes."""
-    if not names:
-        return False
-    series = null_missing(pl.Series(TARGET, names), (), ())
+def _are_read_back(classes: pl.Series) -> bool:
+    """Returns whether a table would take these classes as they are: "NA" is missing, and Yes may be the same as yes."""
+    series = null_missing(classes, (), ())
     if series.null_count():
         return False
     try:
         found = infer_target(series, "classification", Hints())
     except UserError:
         return False
-    return sorted(found.class_names) == sorted(names)
+    return set(found.class_names) == {*classes}
 
 
 def _warn_of_unused(run: Run) -> None:

@@ -27,8 +27,10 @@ from mlplab import training
 from mlplab.cli.command_line import with_home, with_quotes
 from mlplab.cli.composition_errors import explain_composition_error
 from mlplab.config.checks import check
+from mlplab.config.commands import command
 from mlplab.config.paths import find_run
 from mlplab.config.resolvers import new_run_name, register_resolvers
+from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.frames import as_polars
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.errors import UserError
@@ -79,6 +81,10 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
     files = tuple((path, path.stat().st_mtime_ns) for path in sorted((ROOT / "conf").rglob("*.yaml")))
     with ONE_AT_A_TIME:
         config = copy.deepcopy(_composed(tuple(words), files))
+    if config.resume is not None:
+        raise UserError(
+            "a run must be resumed by train.py", f"resume={config.resume}", f"{command('train.py', 'resume=…')}"
+        )
     if not any(word.startswith("paths.run=") for word in words):
         config.paths.run = str(Path(config.paths.logs) / "runs" / new_run_name(name=config.name))
     return config
@@ -181,7 +187,8 @@ class Run:
 
     @cached_property
     def _trained(self) -> TrainedRun:
-        return load_run(self.directory)
+        with torch.random.fork_rng([]):  # a network draws weights before it is given its own
+            return load_run(self.directory)
 
     @property
     def task(self) -> Task:
@@ -193,13 +200,16 @@ class Run:
         """Returns the network of the best epoch, in evaluation mode; it takes preprocessed features."""
         return self._trained.predictor.model
 
-    def predict(self, rows: Any, *, probabilities: bool = False) -> npt.NDArray[Any] | pl.DataFrame:
+    def predict(
+        self, rows: Any, *, probabilities: bool = False, accept_unknown: bool = False
+    ) -> npt.NDArray[Any] | pl.DataFrame:
         """Predicts rows, in the form in which the run got its data.
 
         Args:
             rows: for data of arrays, (N, F) numbers as the data set has them; for a table, a polars or pandas frame
                 with its columns, or the path of a file.
             probabilities: of each class, instead of the class.
+            accept_unknown: of a table, also takes rows of which nearly all have a category that training had not.
 
         Returns:
             For arrays, class indices (N,), probabilities (N, C), or values (N,) in the target's unit; of several
@@ -211,7 +221,7 @@ class Run:
         """
         run = self._trained
         if isinstance(run.predictor.preprocessing, TablePreprocessing):
-            return self._predict_table(rows, probabilities)
+            return self._predict_table(rows, probabilities, accept_unknown)
         features = torch.as_tensor(np.asarray(rows))
         n_features = run.task.n_features
         if features.ndim != 2 or features.shape[1] != n_features:
@@ -228,7 +238,7 @@ class Run:
             predicted = predicted.squeeze(1)
         return predicted.numpy()
 
-    def _predict_table(self, rows: Any, probabilities: bool) -> pl.DataFrame:
+    def _predict_table(self, rows: Any, probabilities: bool, accept_unknown: bool) -> pl.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.parquet"
             if isinstance(rows, str | Path):
@@ -236,22 +246,23 @@ class Run:
             else:
                 as_polars(rows).write_parquet(path)
             out = Path(folder) / "predictions.parquet"
-            predict_file(self._trained, path, out, probabilities=probabilities)
+            predict_file(self._trained, path, out, probabilities=probabilities, accepts_unknown=accept_unknown)
             return pl.read_parquet(out)
 
-    def figure(self, name: str = "curves") -> "Figure":
+    def figure(self, name: str = "curves", *, target: str | None = None) -> "Figure":
         """Draws a figure with matplotlib, which a notebook shows.
 
         Args:
             name: `curves` of the losses by epoch; `result`, the confusion matrix, or predicted against true values, of
-                the test part; or a metric of the history, such as `val/accuracy`.
+                the test part, or of the validation part of a run without a test; or a metric of the history, such as
+                `val/accuracy`.
+            target: which of several targets the result is that of; the first by default.
 
         Raises:
-            UserError: there is no such metric, or the data of the test part are gone.
+            UserError: there is no such metric or target, or the data of the part are gone.
         """
         if name == "result":
-            found = evaluate(self._trained, None, "test")
-            return result_figure(found.predicted, found.targets, self._trained.task, found.name)[1]
+            return self._result_figure(target)
         from matplotlib.figure import Figure
 
         history = self.history
@@ -267,3 +278,23 @@ class Run:
         if len(names) > 1:
             axes.legend()
         return figure
+
+    def _result_figure(self, target: str | None) -> "Figure":
+        if self._held and not self.directory.exists():
+            raise UserError(
+                "the data of a run must be there for a figure of its result", "this one had a temporary directory",
+                "directory='logs' where the estimator is made",
+            )  # fmt: skip
+        found = evaluate(self._trained, None, "test" if self.result.get("test") else "val")
+        predicted, targets, task = found.predicted, found.targets, self.task
+        names = list(task.target_names) or [task.target_name]
+        if target is not None and target not in names:
+            raise UserError(
+                f"target must be one of {', '.join(names)}", target, nearest_name(target, names) or names[0]
+            )
+        if task.target_names:
+            place = 0 if target is None else names.index(target)
+            predicted, targets, task = predicted[:, place], targets[:, place], task.of_each_target()[place]
+            if task.kind == "classification":  # a label: the probabilities that it is false, and true
+                predicted, targets = torch.stack([1 - predicted, predicted], dim=1), targets.long()
+        return result_figure(predicted, targets, task, found.name)[1]

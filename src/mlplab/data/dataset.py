@@ -65,7 +65,7 @@ class Dataset:
         of_row = (len(self.target_names),) if self.target_names else ()
         if self.features.ndim != 2 or self.targets.shape != (len(self.features), *of_row):
             raise UserError(
-                f"{self.name}: features must have shape (N, F) and targets (N{''.join(f', {n}' for n in of_row) or ','})",
+                f"{self.name}: features must have shape (N, F) and targets {f'(N, {of_row[0]})' if of_row else '(N,)'}",
                 f"they have {self.features.shape} and {self.targets.shape}",
                 "targets for each row of features",
             )

@@ -62,6 +62,11 @@ class Split:
     test: Rows
     rare: tuple[int, ...] = ()
 
+    @property
+    def not_empty(self) -> list[str]:
+        """Returns the names of the parts that have rows; the test part may have none."""
+        return [part for part in PARTS if len(getattr(self, part))]
+
 
 def split_fold(dataset: Splittable, fold: int, n_folds: int, *, validation_fraction: float, seed: int) -> Split:
     """Splits rows for a fold of a cross-validation: `rows_of_fold` says which are its test part.
@@ -99,7 +104,9 @@ class _Part:
 
 
 def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
-    """Splits rows by the rules of the data, and draws the parts that these leave open; a `test_fraction` of 0 draws none.
+    """Splits rows by the rules of the data, and draws the parts that these leave open.
+
+    With a `test_fraction` of 0 the test part may be empty.
 
     Given parts are taken over. The other parts are drawn from the remaining rows: at random, stratified by class for
     classification; with groups, whole groups at random; with times, the latest rows for the test and those before them
