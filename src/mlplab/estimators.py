@@ -40,13 +40,13 @@ NUMBERS = [np.float64, np.float32]
 TARGET, WEIGHT = "target", "sample_weight"
 
 
-class _MLP(BaseEstimator):
+class _MLP(BaseEstimator):  # type: ignore[misc]
     """Trains a network on what `fit` is given, as `mlplab.train` does with the same options.
 
     Rows are split into a training and a validation part (`data.validation_fraction`); there is no test part. Numbers
-    are standardised by the training part. A frame with text, categories, dates or missing values is a table: its columns
-    become features as those of `data=table` do. Training stops once the validation loss no longer falls, and the best
-    epoch predicts. A parameter that is None takes the value in conf/.
+    are standardised by the training part. A frame with text, categories, dates or missing values is a table, whose
+    columns become features as those of `data=table` do. Training stops once the validation loss no longer falls, and
+    the best epoch predicts. A parameter that is None takes the value in conf/.
 
     Args:
         hidden_dims: widths of the hidden layers, such as (64, 64); () is a linear model.
@@ -98,7 +98,7 @@ class _MLP(BaseEstimator):
         self.verbose = verbose
         self.overrides = overrides
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Trains on rows (N, F) with targets (N,) or (N, T); weights (N,) say how much each row counts.
 
         Raises:
@@ -163,7 +163,7 @@ class _MLP(BaseEstimator):
                 raise UserError(f"{name} must follow from what fit and directory are given", word, "leaving it out")
         # An option that is given twice takes the last value.
         config = compose_unchecked(list({word.partition("=")[0]: word for word in [*words, *self.overrides]}.values()))
-        config.paths.run = config.paths.run.replace(config.paths.logs, str(logs), 1)
+        config.paths.run = str(logs / "runs" / Path(config.paths.run).name)
         config.paths.logs = str(logs)
         return config
 
@@ -173,14 +173,14 @@ class _MLP(BaseEstimator):
         """Returns class indices, labels or values, and the names of the classes."""
         raise NotImplementedError
 
-    def _predict(self, X: Any, *, probabilities: bool = False) -> npt.NDArray[Any]:  # noqa: N803
+    def _predict(self, X: Any, *, probabilities: bool = False) -> npt.NDArray[Any]:
         """Returns class indices, labels or values (N,) or (N, T), or probabilities (N, C or T)."""
         check_is_fitted(self)
         task = self.run_.task
         if self._table_classes is None:
             X = validate_data(self, X, dtype=NUMBERS, reset=False)
-            predicted = np.asarray(self.run_.predict(X, probabilities=probabilities))
-            return predicted.astype(np.float64) if predicted.dtype == np.float32 else predicted
+            found = np.asarray(self.run_.predict(X, probabilities=probabilities))
+            return found.astype(np.float64) if found.dtype == np.float32 else found
         validate_data(self, X, skip_check_array=True, reset=False)
         # A row may well be the first of its category.
         predicted = self.run_.predict(as_polars(X), probabilities=probabilities, accept_unknown=True)
@@ -200,9 +200,8 @@ class _MLP(BaseEstimator):
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    __doc__ = f"""Classifies rows, or says which labels are true. {_MLP.__doc__}
-        classes_: the classes, in the order of the columns of `predict_proba`.
-    """
+    """Classifies rows, or says which of several labels are true; `classes_` has the columns of `predict_proba`."""
+
     _is_regression = False
 
     def _read_targets(self, y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
@@ -215,12 +214,12 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
             raise ValueError(f"y must have two classes, but there is one class: {self.classes_[0]}")
         return indices, [str(one) for one in self.classes_]
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+    def predict(self, X: Any) -> npt.NDArray[Any]:
         """Predicts the class of each row (N,), or its labels (N, T)."""
         predicted = self._predict(X)
         return predicted if self.run_.task.target_names else self.classes_[predicted]
 
-    def predict_proba(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+    def predict_proba(self, X: Any) -> npt.NDArray[Any]:
         """Predicts the probability of each class (N, C), or that each label is true (N, T)."""
         return self._predict(X, probabilities=True)
 
@@ -231,13 +230,14 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    __doc__ = f"""Predicts a number of each row, or several. {_MLP.__doc__}"""
+    """Predicts a number of each row, or several."""
+
     _is_regression = True
 
     def _read_targets(self, y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
         return (column_or_1d(y, warn=True) if y.ndim == 1 or y.shape[1] == 1 else y).astype(np.float64), []
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+    def predict(self, X: Any) -> npt.NDArray[Any]:
         """Predicts the value of each row (N,), or its values (N, T)."""
         return self._predict(X)
 
@@ -245,6 +245,10 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+for kind in (MLPClassifier, MLPRegressor):
+    kind.__doc__ = f"{kind.__doc__}\n\n    {_MLP.__doc__}"
 
 
 def _as_word(value: Any) -> str:

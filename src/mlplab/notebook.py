@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
+from torch import Tensor, nn
 
 from mlplab import training
 from mlplab.cli.command_line import with_home, with_quotes
@@ -110,7 +110,7 @@ def _leaving_the_process_as_it_was() -> Iterator[None]:
     threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # which code of one's own draws from
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         try:
             yield
@@ -222,13 +222,7 @@ class Run:
         run = self._trained
         if isinstance(run.predictor.preprocessing, TablePreprocessing):
             return self._predict_table(rows, probabilities, accept_unknown)
-        features = torch.as_tensor(np.asarray(rows))
-        n_features = run.task.n_features
-        if features.ndim != 2 or features.shape[1] != n_features:
-            raise UserError(
-                f"rows must be (N, {n_features}) numbers", f"they are {tuple(features.shape)}",
-                f"rows.reshape(-1, {n_features})",
-            )  # fmt: skip
+        features = _features(rows, run.task.n_features)
         predicted = predictions(run.outputs_of_each(features), run.task)
         if run.task.kind == "classification" and not probabilities:
             predicted = predicted.argmax(1)
@@ -298,3 +292,23 @@ class Run:
             if task.kind == "classification":  # a label: the probabilities that it is false, and true
                 predicted, targets = torch.stack([1 - predicted, predicted], dim=1), targets.long()
         return result_figure(predicted, targets, task, found.name)[1]
+
+
+def _features(rows: Any, n_features: int) -> Tensor:
+    """Copies rows of numbers into a tensor (N, F).
+
+    Raises:
+        UserError: they are none, or one is not finite.
+    """
+    array = np.asarray(rows)
+    are_numbers = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
+    if not are_numbers or array.ndim != 2 or array.shape[1] != n_features:
+        raise UserError(
+            f"rows must be (N, {n_features}) numbers", f"they are {array.shape if are_numbers else array.dtype}",
+            f"rows.reshape(-1, {n_features})" if are_numbers else "numbers, as in training",
+        )  # fmt: skip
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise UserError("rows must be finite numbers", f"row {row} has NaN or infinity", "leaving it out")
+    # A copy, as PyTorch takes neither other byte orders nor memory that is only to be read.
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -93,7 +93,7 @@ RULES: dict[str, Rule] = {
     ),
     # Not 0, as a run selects its weights by the validation.
     "data.validation_fraction": PROPER_SHARE,
-    "data.test_fraction": SHARE,
+    "data.test_fraction": replace(SHARE, example="0.15"),
     "data.split_seed": SEED,
     "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
     "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),

@@ -40,35 +40,35 @@ def arrays(path: str, task: str = "auto") -> Dataset:
             "data.task=classification must have targets of integers or text", f"they are {targets.dtype}",
             "data.task=regression",
         )  # fmt: skip
-    names = {name: tuple(map(str, found[name])) for name in NAMES if name.endswith("_names") and name in found}
-    is_regression = are_numbers or task == "regression"
-    if is_regression:
-        targets = targets.astype(np.float64)
-    elif targets.ndim == 1 and "class_names" not in names:
+    names = {name: tuple(map(str, found.get(name, ()))) for name in NAMES if name.endswith("_names")}
+    class_names, target_names, n_labels = names["class_names"], names["target_names"], 0
+    if are_numbers or task == "regression":
+        targets, class_names = targets.astype(np.float64), ()
+    elif targets.ndim > 1:
+        n_labels = targets.shape[1]
+    elif not class_names:
         classes, targets = np.unique(targets, return_inverse=True)
-        names["class_names"] = tuple(map(str, classes))
-    if targets.ndim > 1:
-        n_targets = targets.shape[1]
-        names.setdefault("target_names", tuple(f"target_{place}" for place in range(n_targets)))
-        names["label_names"] = () if is_regression else (("0", "1"),) * n_targets
-    else:
-        names.pop("target_names", None)
-    several = names.get("target_names", ())
+        class_names = tuple(map(str, classes))
+    if targets.ndim == 1:
+        target_names = ()
+    elif not target_names:
+        target_names = tuple(f"target_{place}" for place in range(targets.shape[1]))
+    features = found["features"]
+    are_whole = features.dtype != np.uint8 and (np.issubdtype(features.dtype, np.integer) or features.dtype == np.bool_)
     return Dataset(
         file.name,
-        found["features"] if found["features"].dtype == np.uint8 else _as_floats(found["features"]),
+        features.astype(np.float64) if are_whole else features,
         targets,
+        feature_names=names["feature_names"],
+        class_names=class_names,
+        target_name=", ".join(target_names) or "target",
+        target_names=target_names,
+        label_names=(("0", "1"),) * n_labels,
+        unit=("",) * len(target_names) or "",
         weights=found["weights"].astype(np.float64) if "weights" in found else None,
         # As with tables: a class of one row is learned from that row.
         split_rules=SplitRules(rare_classes="keep"),
-        **({"unit": ("",) * len(several), "target_name": ", ".join(several)} if several else {}),
-        **names,
     )
-
-
-def _as_floats(features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    is_other = np.issubdtype(features.dtype, np.integer) or features.dtype == np.bool_
-    return features.astype(np.float64) if is_other else features
 
 
 def _read(file: Path) -> dict[str, npt.NDArray[Any]]:

@@ -56,7 +56,7 @@ class TrainedRun:
         """
         n_more = -len(features) % EQUAL_ROWS
         filled = torch.cat([features, features[-1:].expand(n_more, -1)])
-        return torch.cat([self.outputs((batch,)) for batch in filled.split(EQUAL_ROWS)])[: len(features)]
+        return torch.cat([self.outputs((batch,)) for batch in torch.split(filled, EQUAL_ROWS)])[: len(features)]
 
     def scaled_targets(self, targets: npt.NDArray[np.generic]) -> Tensor:
         """Returns targets (N,) or (N, T) as the network learned them: class indices (N,), or float32 (N, T or 1)."""
