@@ -48,6 +48,7 @@ from mlplab.own_parts import (
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.processes import environment_of
+from mlplab.runs.summary import tell
 from mlplab.trainer_settings import first_batch, misfit, use_threads
 
 ROWS_TO_INITIALIZE_FROM = 10_000
@@ -137,7 +138,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     own = loss.get("_target_") is not None
     objective = build_own_objective(loss, task, **counted) if own else build_objective(task=task, **loss, **counted)
     if task.kind == "regression" and loss.get("name") == "auto" and loss.get("label_smoothing"):
-        print("note    loss.label_smoothing is of classes and labels: a regression has none", flush=True)
+        tell(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
     scheduler = build_scheduler(plain_values(config.scheduler))
     watched = scheduler.pop("monitor", None)  # of a schedule of one's own
     good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
@@ -347,7 +348,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
             from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
             callback.find_trial = trial_of
-        if is_job and isinstance(callback, ProgressBar):
+        if (is_job or not config.get("verbose", True)) and isinstance(callback, ProgressBar):
             callback.disable()
         callbacks.append(callback)
     return callbacks

@@ -19,7 +19,7 @@ from mlplab.config.config_rules import (
     nearest,
 )
 from mlplab.config.differing import flat
-from mlplab.config.paths import find_run, require_data_file
+from mlplab.config.paths import find_run, require_data_file, require_file
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -58,6 +58,7 @@ OTHER_NAMES = {
 CLASS_WEIGHTS = "loss.class_weights"
 
 TABLE = "mlplab.data.table.table_source.table"
+ARRAYS = "mlplab.data.arrays.arrays"
 
 PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP")
 """The networks of the project, whose options have rules."""
@@ -105,6 +106,8 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
+    if _select(config, "data._target_") == ARRAYS:
+        rules["data.path"] = TABLE_RULES["path"]
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
     # Code of one's own is asked for its signature once it is imported.
@@ -331,7 +334,9 @@ def direction_of(key: str, metric: str, task: str | None, own: Sequence[str] = (
     return names[metric]
 
 
-def _table_is_there(config: DictConfig) -> None:
+def _data_file_is_there(config: DictConfig) -> None:
+    if _select(config, "data._target_") == ARRAYS:
+        require_file(Path(config.data.path).expanduser(), "data.path")
     if _select(config, "data._target_") != TABLE:
         return
     for key in ("path", "test_path"):
@@ -351,6 +356,13 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
             f"they add up to {sum(fractions):g}",
             "data.validation_fraction=0.15 data.test_fraction=0.15",
         )
+
+
+def _test_has_rows(config: DictConfig) -> None:
+    # The test part of a fold is the fold.
+    is_drawn = _select(config, "data.folds") is None
+    if is_drawn and _select(config, "data.test_fraction") == 0 and config.get("test", True):
+        raise UserError("data.test_fraction must be above 0 for a test", "data.test_fraction=0", "test=false with it")
 
 
 def _fold_is_one_of_the_folds(config: DictConfig) -> None:
@@ -508,8 +520,9 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
     _monitor_exists,
-    _table_is_there,
+    _data_file_is_there,
     _parts_leave_training_rows,
+    _test_has_rows,
     _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
     _numeric_embedding_has_the_options,

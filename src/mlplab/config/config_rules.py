@@ -70,6 +70,7 @@ RULES: dict[str, Rule] = {
     "trust": SWITCH,
     "train": SWITCH,
     "test": SWITCH,
+    "verbose": SWITCH,
     "start_from": optional(
         Rule(lambda v: isinstance(v, str) and v.strip() != "", "the directory of a run", "logs/runs/NAME")
     ),
@@ -90,9 +91,9 @@ RULES: dict[str, Rule] = {
     "data.batch_size": Rule(
         lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
-    # Neither may be 0: a run selects its weights by the validation, and ends with a test.
+    # Not 0, as a run selects its weights by the validation.
     "data.validation_fraction": PROPER_SHARE,
-    "data.test_fraction": PROPER_SHARE,
+    "data.test_fraction": replace(SHARE, example="0.15"),
     "data.split_seed": SEED,
     "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
     "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),

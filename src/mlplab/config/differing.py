@@ -49,7 +49,8 @@ COLLECTIONS = ("callbacks.", "logger.", "metrics.")
 
 
 NOT_LEARNED = (
-    "engine", "test", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "engine", "test", "logger", "name", "tags", "notes", "verbose", "on_divergence", "callbacks.calibration",
+    "callbacks.figures",
     "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
     "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
     "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",

@@ -57,7 +57,7 @@ FINGERPRINTS = {
     ),
     "mlplab.data.module.DataModule": (
         "__init__:f78976d369 _batches:9ba1aeda88 _scaled_targets:342ba29490 _split:8578ddd69e as_dict:9fedfe8bad "
-        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:41a1604d93 test_dataloader:655d480236 "
+        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:93d9a1d05a test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:c5f1971beb",
-    "mlplab.training": "_fit:ddb81818a3 train:95eab12d32",
+    "mlplab.result": "evaluate_best:c7a1cdc6b7",
+    "mlplab.training": "_fit:ddb81818a3 train:0cdbe4f919",
     "train": "main:865fe05d1d",
 }

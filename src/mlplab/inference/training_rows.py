@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mlplab.config.differing import RENAMED
 from mlplab.config.paths import is_pipe
+from mlplab.data.arrays import arrays
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
 from mlplab.data.module import DataModule, Source
@@ -26,6 +27,7 @@ from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.untrusted_config import known_code
 
 SOURCES: dict[str, Callable[..., Source]] = {
+    "mlplab.data.arrays.arrays": arrays,
     "mlplab.data.bundled.bundled": bundled,
     "mlplab.data.synthetic.synthetic": synthetic,
     "mlplab.data.idx.idx_images": idx_images,

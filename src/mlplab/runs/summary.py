@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.profilers import Profiler, SimpleProfiler
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -29,6 +30,12 @@ log = logging.getLogger("mlplab")
 
 SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
+
+
+def tell(config: DictConfig, text: str) -> None:
+    """Prints what a run tells, unless `verbose` is false."""
+    if config.get("verbose", True):  # configurations of earlier releases have none
+        print(text, flush=True)
 
 
 def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path, *, resume: bool = False) -> str:
@@ -97,8 +104,9 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         validation: {re.sub("^val[/_]", "", name): value for name, value in result["validation"].items()},
         "test": {re.sub("^test[/_]", "", name): value for name, value in result["test"].items()},
     }
+    columns = {heading: metrics for heading, metrics in columns.items() if metrics}  # such as no test, with test=false
     lines = [
-        *([describe_metrics(columns)] if any(columns.values()) else []),
+        *([describe_metrics(columns)] if columns else []),
         f"ended   {how_it_ended(result)}",
         f"run     {shortest(directory)}",
     ]

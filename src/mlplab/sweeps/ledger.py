@@ -23,7 +23,7 @@ NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 MAY_DIFFER = (
     "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
-    "name", "tags", "notes",
+    "name", "tags", "notes", "verbose",
 )  # fmt: skip
 """Options that may differ between launches of one sweep, as they do not affect what is learned."""
 
