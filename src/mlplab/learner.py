@@ -221,4 +221,4 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Makes the checkpoint usable alone: prediction and export read no other file of the run.
-        checkpoint["mlplab"] = self.card
+        checkpoint["card"] = self.card
