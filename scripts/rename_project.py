@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HISTORY = re.compile(r"CHANGELOG\.md|tests/releases/.+/.+")
 """Files that tell of what was."""
 
-GENERATED = {".git", ".venv", "logs", "build", "dist", "__pycache__"}
-"""Folders beside the code, which are left alone where git does not say what is code."""
+GENERATED = re.compile(r"\.git|\.venv|\.hypothesis|.*_cache|__pycache__|.*\.egg-info|logs|build|dist")
+"""Folders that hold no code, where git does not say which do."""
 
 
 class Refusal(Exception):
@@ -98,15 +98,16 @@ def git(*words: str) -> str:
 
 def files_of_project() -> list[Path]:
     """Lists the files of the project, and those that a machine keeps for itself beside them."""
-    if not (ROOT / ".git").exists():
-        return [
-            Path(folder, file)
-            for folder, folders, files in os.walk(ROOT)
-            for file in files
-            if not folders.__setitem__(slice(None), [one for one in folders if one not in GENERATED])
-        ]
-    own = [ROOT / ".env", *(ROOT / "conf").rglob("*.yaml")]
-    return sorted({*(ROOT / name for name in git("ls-files", "-z").split("\0")[:-1]), *(p for p in own if p.is_file())})
+    if (ROOT / ".git").exists():
+        own = [ROOT / ".env", *(ROOT / "conf").rglob("*.yaml")]
+        tracked = [ROOT / name for name in git("ls-files", "-z").split("\0")[:-1]]
+        return sorted({path for path in (*tracked, *own) if path.is_file()})
+    found: list[Path] = []
+    for folder, folders, names in os.walk(ROOT):
+        # In place, as os.walk goes on with the folders that are left in its list.
+        folders[:] = [name for name in folders if not GENERATED.fullmatch(name)]
+        found += (Path(folder, name) for name in names)
+    return found
 
 
 def text_of(path: Path) -> str | None:
