@@ -2,8 +2,8 @@
 
     run = mlplab.train(mlplab.compose(["data=wine"]))
 
-`compose`, `train` and `Run` are those of `mlplab.notebook`. Nothing heavy is imported before one of them is used:
-`python train.py --help` must answer at once.
+`compose`, `train` and `Run` are those of `mlplab.notebook`. Nothing heavy is imported before one of them
+is used: `python train.py --help` must answer at once.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -279,7 +279,7 @@ def _monitor_exists(config: DictConfig) -> None:
             require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
     if mode is None:
         raise UserError(
-            f"mode must be given for monitor={metric}, as mlplab does not know whether small or large is good",
+            f"mode must be given for monitor={metric}, as nothing says whether small or large is good",
             "there is none", "mode=min, or mode=max",
         )  # fmt: skip
 
