@@ -68,7 +68,7 @@ def current_name() -> str:
     Raises:
         Refusal: it is not its first one.
     """
-    names = re.search(r"^NAMES = \((.*)\)$", names_file().read_text(encoding="utf-8"), re.MULTILINE)
+    names = re.search(r"^NAMES: .* = \((.*)\)$", names_file().read_text(encoding="utf-8"), re.MULTILINE)
     assert names is not None
     first, *others = re.findall(r'"(\w+)"', names[1])
     if others:
@@ -135,7 +135,7 @@ def require_free(new: str, old: str, texts: dict[Path, str]) -> None:
         if path.suffix == ".py"
         for name in re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE)
     }
-    required = re.findall(r'^ *"?([A-Za-z][\w.-]*)(?:\[.*\])?[=<>]=', dependencies(), re.MULTILINE)
+    required = re.findall(r"([A-Za-z][\w.-]*)(?:\[[\w,]*\])?[=<>]=", dependencies())
     # Folders that are on Python's path while the program or its tests run.
     beside = {path.stem for folder in (".", "src", "scripts", "tests") for path in (ROOT / folder).iterdir()}
     for reason, names in (
@@ -150,13 +150,12 @@ def require_free(new: str, old: str, texts: dict[Path, str]) -> None:
 
 
 def dependencies() -> str:
-    files = [ROOT / name for name in ("pyproject.toml", "constraints.txt")]
-    return "\n".join(re.sub(r'", "', '"\n"', path.read_text(encoding="utf-8")) for path in files)
+    return "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt"))
 
 
 def renamed(text: str, old: str, new: str) -> str:
     text = text.replace(old, new).replace(old.upper(), new.upper())
-    return text.replace(f'NAMES = ("{new}",)', f'NAMES = ("{old}", "{new}")')
+    return text.replace(f'NAMES: tuple[str, ...] = ("{new}",)', f'NAMES: tuple[str, ...] = ("{old}", "{new}")')
 
 
 def move(files: Iterable[Path], old: str, new: str) -> int:

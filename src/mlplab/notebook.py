@@ -22,6 +22,7 @@ from mlplab import training
 from mlplab.cli.command_line import with_home, with_quotes
 from mlplab.cli.composition_errors import explain_composition_error
 from mlplab.config.checks import check
+from mlplab.config.env_file import load_env_file
 from mlplab.config.paths import find_run
 from mlplab.config.resolvers import new_run_name, register_resolvers
 from mlplab.data.table.table_preprocessing import TablePreprocessing
@@ -52,6 +53,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: a name is unknown or a value not allowed.
     """
+    load_env_file()
     register_resolvers(ROOT)
     words = [with_quotes(with_home(word)) for word in overrides]
     before = GlobalHydra.instance().hydra

@@ -92,7 +92,7 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     for group, example in REQUIRED.items():
         if config.get(group) is None:
             raise UserError(f"{group} must be chosen", f"{group}=null", f"{group}={example}")
-    for group in ("experiment", "debug"):
+    for group in ("experiment", "debug", "local"):
         if config.get(group) is not None:
             raise UserError(
                 f"a file of conf/{group} must begin with the line `# @package _global_`",

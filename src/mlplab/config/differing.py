@@ -10,7 +10,7 @@ from mlplab.rules import shown
 # None is a value of the configuration, so a missing key needs a mark of its own.
 ABSENT = object()
 
-NAMES = ("mlplab",)
+NAMES: tuple[str, ...] = ("mlplab",)
 """Names that this package has had, today's last. Each but the last may stand in files of earlier runs."""
 
 RENAMED = {
