@@ -86,7 +86,7 @@ def build_data(
         dataset = instantiate("data", source if card is None else {**source, "trained": card})
         if not (isinstance(dataset, Dataset) or hasattr(dataset, "inputs")):
             raise UserError(
-                "data._target_ must return a mlplab.data.dataset.Dataset",
+                "data._target_ must return a Dataset of data/dataset.py",
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )

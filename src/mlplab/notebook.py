@@ -28,6 +28,7 @@ from mlplab.cli.command_line import with_home, with_quotes
 from mlplab.cli.composition_errors import explain_composition_error
 from mlplab.config.checks import check
 from mlplab.config.commands import command
+from mlplab.config.env_file import load_env_file
 from mlplab.config.paths import find_run
 from mlplab.config.resolvers import new_run_name, register_resolvers
 from mlplab.config.suggestions import nearest_name
@@ -75,6 +76,7 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an override is none, or names a choice that there is not.
     """
+    load_env_file()
     register_resolvers(ROOT)
     words = [with_quotes(with_home(word)) for word in overrides]
     # Composing takes as long as training a small network, so it is done once for the same words and files.

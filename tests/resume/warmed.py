@@ -12,8 +12,9 @@ from mlplab.config.resolvers import register_resolvers
 gc.disable()
 
 MODULES = [
-    "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.job_loader", "mlplab.stacked.launching",
-    "mlplab.sweeps.sweep_progress", "mlplab.sweeps.sweep", "mlplab.data.bundled", "mlplab.data.table.table_source",
+    "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.job_loader",
+    "mlplab.stacked.launching", "mlplab.sweeps.sweep_progress", "mlplab.sweeps.sweep",
+    "mlplab.data.bundled", "mlplab.data.table.table_source",
     "mlplab.inference.evaluating", "mlplab.cli.resume", "torch.utils.tensorboard",
     "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",
     "sklearn.datasets", "joblib", "rich.live", "rich.table",

@@ -93,34 +93,38 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     for group, example in REQUIRED.items():
         if config.get(group) is None:
             raise UserError(f"{group} must be chosen", f"{group}=null", f"{group}={example}")
-    for group in ("experiment", "debug"):
+    for group in ("experiment", "debug", "local"):
         if config.get(group) is not None:
             raise UserError(
                 f"a file of conf/{group} must begin with the line `# @package _global_`",
                 f"the values of this one land under `{group}`, where nothing reads them",
                 "adding that line",
             )
-    rules = dict(RULES)
-    # Classes of the user's own may mean other things by the same names.
-    if _select(config, "model._target_") in PERCEPTRONS:
-        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
-    if _select(config, "data._target_") == TABLE:
-        rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
-    if _select(config, "data._target_") == ARRAYS:
-        rules["data.path"] = TABLE_RULES["path"]
-    if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
-        rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
-    # Code of one's own is asked for its signature once it is imported.
-    for group in ("loss", "scheduler"):
-        if _select(config, f"{group}._target_") is not None:
-            rules = {
-                key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(f"{group}.")
-            }
-    _require_rules(config, rules)
+    targets = {
+        group: _select(config, f"{group}._target_") for group in ("model", "data", "optimizer", "loss", "scheduler")
+    }
+    _require_rules(config, rules_for(targets))
     if not resume:
         _require_known_keys(config)
     for check_together in TOGETHER:
         check_together(config)
+
+
+def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
+    """Returns the rules that hold where these classes are chosen: group → its `_target_`, or None."""
+    rules = dict(RULES)
+    # Classes of the user's own may mean other things by the same names.
+    if targets.get("model") in PERCEPTRONS:
+        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
+    if targets.get("data") == TABLE:
+        rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
+    if targets.get("data") == ARRAYS:
+        rules["data.path"] = TABLE_RULES["path"]
+    if str(targets.get("optimizer")).startswith(("torch.optim.", "mlplab.")):
+        rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    # Code of one's own is asked for its signature once it is imported.
+    own = tuple(f"{group}." for group in ("loss", "scheduler") if targets.get(group) is not None)
+    return {key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(own)}
 
 
 def check_sweep(config: DictConfig) -> None:
@@ -282,7 +286,7 @@ def _monitor_exists(config: DictConfig) -> None:
             require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
     if mode is None:
         raise UserError(
-            f"mode must be given for monitor={metric}, as mlplab does not know whether small or large is good",
+            f"mode must be given for monitor={metric}, as nothing says whether small or large is good",
             "there is none", "mode=min, or mode=max",
         )  # fmt: skip
 

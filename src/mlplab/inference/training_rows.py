@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from mlplab.config.differing import RENAMED
+from mlplab.config.differing import present_name
 from mlplab.config.paths import is_pipe
 from mlplab.data.arrays import arrays
 from mlplab.data.bundled import bundled
@@ -74,7 +74,7 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
         data: Mapping[str, Any] = run.card["data"]
         name, expected = str(data.get("source")), data["fingerprint"]
         # Checkpoints of earlier versions name the source by its former place.
-        name = RENAMED.get(name, name)
+        name = present_name(name)
         source = source_named(name)
         if source is None and name in known_code("data", CONF, run.checkpoint.parent.parent):
             source = hydra.utils.get_object(name)
