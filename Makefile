@@ -6,12 +6,12 @@ ARGS ?=
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-full check format bench tensorboard figures clean
+.PHONY: help setup train test test-full check format bench tensorboard figures lessons schemas clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/installed ## makes .venv with the locked environment
+setup: .venv/installed schemas ## makes .venv with the locked environment, and the schemas
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("make: Python must be 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; try make PYTHON=python3.12 setup" % v)'
@@ -48,7 +48,13 @@ tensorboard: .venv/installed ## the curves of all runs, on localhost
 # begin sweeps
 figures: .venv/installed ## draws the pictures of the README again
 	$(BIN)/python scripts/figures.py $(ARGS)
+
+lessons: .venv/installed ## makes the pages of docs/lessons/ again, with their figures, in about a minute
+	$(BIN)/python scripts/lessons.py $(ARGS)
 # end sweeps
+
+schemas: .venv/installed ## JSON schemas of conf/, by which an editor completes options
+	@$(BIN)/python scripts/schemas.py
 
 clean: ## removes .venv and caches; runs in logs/ stay
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

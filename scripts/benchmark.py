@@ -220,7 +220,8 @@ def main(settings: dict[str, Any]) -> Result:
         )
     if settings["page"]:
         figures_of(settings["page"])  # refused now, and not when something has been measured
-    mnist = settings["mnist"] if settings["mnist"].is_dir() else None
+    # Absolute, as runs are started from another folder.
+    mnist = settings["mnist"].absolute() if settings["mnist"].is_dir() else None
     figures: Figures = {}
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@
 What is left trains, evaluates and passes its tests. Files are deleted, so commit first. Needs Python 3.11 alone.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -51,6 +52,8 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
         elif path.parent.name == "help":  # a text that is shown, in which a mark would be too
             text = "".join(line for line in text.splitlines(keepends=True) if not mention.search(line))
         path.write_text(text, encoding="utf-8")
+    for path in (root / "docs").glob("*.ipynb"):
+        path.write_text(without_cells(path.read_text(encoding="utf-8"), gone), encoding="utf-8")
     shorten_list(root / LIST, gone, root)
     print(f"left out {', '.join(gone)}: {len(files)} files are gone")
     return 0
@@ -128,6 +131,13 @@ def without_lines(page: str, mention: re.Pattern[str], root: Path) -> str:
         if not parts[place]:
             parts[place + 1] = parts[place + 1].removeprefix("\n")
     return "".join(parts)
+
+
+def without_cells(notebook: str, gone: Sequence[str]) -> str:
+    """Takes away the cells of a notebook that have the name of a part for a tag."""
+    content = json.loads(notebook)
+    content["cells"] = [cell for cell in content["cells"] if not {*cell["metadata"].get("tags", [])} & {*gone}]
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def commands(lines: Sequence[str]) -> Iterator[list[str]]:

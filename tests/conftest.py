@@ -42,6 +42,8 @@ for name, profile in PROFILES.items():
     settings.register_profile(name, deadline=None, suppress_health_check=[HealthCheck.too_slow], **profile)
 settings.load_profile("gate")
 
+os.environ["MLPLAB_LOCAL"] = "none"  # tests are alike on all machines, whatever conf/local has on this one
+
 # A shell that starts a job in the background makes it ignore these, and the processes that tests start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

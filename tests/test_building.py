@@ -64,7 +64,7 @@ def broken_source() -> Dataset:
     ("source", "message"),
     [
         (broken_source, r"without an error, but FileNotFoundError: .*missing.csv \(test_building.py, line \d+\)"),
-        (lambda: None, "must return a mlplab.data.dataset.Dataset, but .* returned NoneType"),
+        (lambda: None, "must return a Dataset of data/dataset.py, but .* returned NoneType"),
         (lambda: Dataset("d", np.full((9, 2), np.nan), np.arange(9.0)), "every feature must be a finite number"),
         (lambda: Dataset("d", np.zeros((9, 2)), np.array(["a"] * 9)), "targets must be a NumPy array of numbers"),
         (lambda: Dataset("d", np.zeros((9, 2)), np.zeros(9)), "the target must vary"),
@@ -222,7 +222,7 @@ def test_numeric_embeddings_are_for_any_network(train_run: Any, own_model: Any) 
     words = own_model(lambda outputs, width: outputs)
     words[-1] = words[-1].replace("}", ",numeric_embedding:linear,d_embedding:3}")
     run = train_run(*words)
-    card = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["mlplab"]
+    card = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["card"]
     assert card["model"]["numeric_embedding"] == {"name": "linear", "n_columns": 64, "d_embedding": 3}
     with pytest.raises(UserError, match=r"model\.n_bins must be given with model\.numeric_embedding=piecewise"):
         train_run(*words[:-1], words[-1].replace("d_embedding", "n_bins"))

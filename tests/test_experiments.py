@@ -46,6 +46,7 @@ def accuracies(jobs: list[tuple[list[str], dict[str, Any]]], key: str) -> dict[s
 def test_zero_initialization_learns_nothing(root: Path, tmp_path: Path) -> None:
     reached = accuracies(run(root, tmp_path, "experiment=zero_initialization"), "model.initialization")
     assert reached.pop("zeros") == pytest.approx(0.1, abs=0.02)
+    assert 0.1 < reached.pop("constant") < 0.35
     assert min(reached.values()) > 0.95
 
 

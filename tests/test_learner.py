@@ -118,4 +118,4 @@ def test_the_card_is_in_every_checkpoint_that_lightning_writes(tmp_path) -> None
     trainer = make_trainer(max_epochs=1)
     trainer.fit(learner, data)
     trainer.save_checkpoint(tmp_path / "any.ckpt")
-    assert torch.load(tmp_path / "any.ckpt", weights_only=True)["mlplab"] == {"format": 1}
+    assert torch.load(tmp_path / "any.ckpt", weights_only=True)["card"] == {"format": 1}

@@ -43,7 +43,7 @@ def test_the_readme_has_what_it_promises() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
 )
 def test_commands_are_quoted_so_that_zsh_takes_them(page: Path) -> None:
     blocks = re.findall(r"^```bash.*?\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -136,7 +136,7 @@ def test_the_sweep_and_what_is_done_with_it_work(start: Start, tmp_path: Path) -
 
 IN_DOCS = {
     line
-    for page in sorted((ROOT / "docs").glob("*.md"))
+    for page in sorted((ROOT / "docs").rglob("*.md"))
     if page.name != "change-anything.md"  # its commands need what it adds
     for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for line in re.split(r"\n(?! )", re.sub(r"\\\n\s*", "", block).partition("  #")[0])

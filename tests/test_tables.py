@@ -104,7 +104,7 @@ def test_regression_is_scored_in_the_targets_own_unit(train_run: Any, tmp_path: 
         )
     )
     assert 100 < run.result["test"]["test/rmse"] < 30_000  # the standard deviation is 50,000
-    card = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)["mlplab"]
+    card = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)["card"]
     assert card["task"]["unit"] == "€"
 
 

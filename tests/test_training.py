@@ -193,8 +193,9 @@ def test_every_data_set_trains(train_run: Any, data: str) -> None:
     [path.stem for path in (Path(__file__).parents[1] / "conf" / "optimizer").glob("*.yaml")],
 )
 def test_every_optimizer_learns_with_its_defaults(train_run: Any, optimizer: str) -> None:
-    epochs = 10 if optimizer == "lbfgs" else 30
-    run = train_run(f"trainer.max_epochs={epochs}", *QUICK[1:], "data=wine", f"optimizer={optimizer}")
+    # L-BFGS is meant for all rows at once: on mini-batches its curvature is noise, and some machines see it diverge.
+    epochs, batches = (10, ["data.batch_size=full"]) if optimizer == "lbfgs" else (30, [])
+    run = train_run(f"trainer.max_epochs={epochs}", *QUICK[1:], "data=wine", f"optimizer={optimizer}", *batches)
     assert run.result["validation"]["val/loss"] < 0.7  # guessing: ln 3 = 1.1
 
 

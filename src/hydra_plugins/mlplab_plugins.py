@@ -1,4 +1,4 @@
-"""Sweepers and launchers by which Hydra finds those of mlplab. Imports nothing heavy, as Hydra imports it always."""
+"""Sweepers and launchers by which Hydra finds the project's own. Imports nothing heavy, as Hydra imports it always."""
 
 from collections.abc import Sequence
 from pathlib import Path

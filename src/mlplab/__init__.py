@@ -2,7 +2,8 @@
 
     run = mlplab.train(mlplab.compose(["data=wine"]))
 
-`compose`, `train` and `Run` are those of `mlplab.notebook`. Nothing heavy is imported before one of them is used:
+`compose`, `train` and `Run` are those of `mlplab.notebook`, and `MLPClassifier` and `MLPRegressor` those of
+`mlplab.estimators`. Nothing heavy is imported before one of them is used:
 `python train.py --help` must answer at once.
 """
 
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mlplab.processors import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
+    from mlplab.estimators import MLPClassifier, MLPRegressor
     from mlplab.notebook import Run, compose, train
 
 __version__ = "0.5.0"
-__all__ = ["Run", "compose", "train"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Run", "compose", "train"]
 
 let_waiting_threads_sleep()
 
@@ -22,6 +24,10 @@ let_waiting_threads_sleep()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mlplab import notebook
+    from importlib import import_module
 
-    return getattr(notebook, name)
+    from mlplab.parts import require_part
+
+    if name.startswith("MLP"):
+        require_part("tables", f"mlplab.{name}", "mlplab.train")
+    return getattr(import_module("mlplab.estimators" if name.startswith("MLP") else "mlplab.notebook"), name)

@@ -110,9 +110,9 @@ def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[...,
     node = dict(node)
     accepted = accepted_options(group, node)
     target = hydra.utils.get_object(node["_target_"])
-    kinds = _annotations(target)
+    kinds = annotations_of(target)
     for name in accepted:
-        if isinstance(node.get(name), list) and torch.Tensor in _members(kinds.get(name)):
+        if isinstance(node.get(name), list) and torch.Tensor in members_of(kinds.get(name)):
             node[name] = torch.tensor(node[name], dtype=torch.get_default_dtype())
     if "_partial_" not in node and not isinstance(target, type):
         # A function that still needs what it is to be called with is meant itself; another one builds what is meant.
@@ -129,7 +129,7 @@ def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[...,
 
 def _n_missing(target: Any, node: Mapping[str, Any]) -> int:
     """Counts the parameters that can be given by place, and have neither a default nor an option."""
-    parameters = _parameters(target)
+    parameters = parameters_of(target)
     if parameters is None:  # functions of PyTorch in C have no signature: they are meant themselves
         return sys.maxsize
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -158,10 +158,10 @@ def accepted_options(group: str, node: Any) -> list[str]:
             f"{target}: {error.__cause__ or error}",
             f"{group}._target_={near}" if near else "the full dotted name",
         ) from None
-    parameters = _parameters(found)
+    parameters = parameters_of(found)
     if parameters is None:  # functions of PyTorch in C have no signature
         return []
-    kinds = _annotations(found)
+    kinds = annotations_of(found)
     options = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
     for name, value in options.items():
         if not _fits(value, kinds.get(name)):
@@ -214,7 +214,7 @@ EXAMPLES: dict[Any, str] = {bool: "true", int: "1", float: "0.5", str: "text", l
 
 
 @functools.cache  # a stack of thousands of networks asks the same of each
-def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+def parameters_of(target: Any) -> Mapping[str, inspect.Parameter] | None:
     """Returns the parameters of what is to be called; None where Python does not know them."""
     try:
         return inspect.signature(target).parameters
@@ -223,7 +223,7 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
 
 
 @functools.cache
-def _annotations(target: Any) -> dict[str, Any]:
+def annotations_of(target: Any) -> dict[str, Any]:
     """Returns the annotated types of the parameters; empty where they cannot be found out."""
     try:
         return typing.get_type_hints(vars(target).get("__init__", target) if isinstance(target, type) else target)
@@ -231,10 +231,10 @@ def _annotations(target: Any) -> dict[str, Any]:
         return {}
 
 
-def _members(kind: Any) -> tuple[Any, ...]:
+def members_of(kind: Any) -> tuple[Any, ...]:
     """Returns the types of a union, or the type itself; a generic type by its origin."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return tuple(member for part in typing.get_args(kind) for member in _members(part))
+        return tuple(member for part in typing.get_args(kind) for member in members_of(part))
     if typing.get_origin(kind) is typing.Literal:
         return (kind,)
     origin = typing.get_origin(kind) or kind
@@ -243,7 +243,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 def _fits(value: Any, kind: Any) -> bool:
     """Returns whether a value may be meant for a parameter. Only plain values of plain types are told to be wrong."""
-    members = _members(kind)
+    members = members_of(kind)
     if any(member not in (*PLAIN_KINDS, type(None)) and typing.get_origin(member) is None for member in members):
         return True
     choices = [choice for member in members for choice in typing.get_args(member)]
@@ -253,11 +253,16 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _shown_kind(kind: Any) -> str:
-    choices = [str(choice) for member in _members(kind) for choice in typing.get_args(member)]
-    names = [PLAIN_KINDS.get(member, "null") for member in _members(kind) if typing.get_origin(member) is None]
+    choices = [str(choice) for member in members_of(kind) for choice in typing.get_args(member)]
+    names = [PLAIN_KINDS.get(member, "null") for member in members_of(kind) if typing.get_origin(member) is None]
     return " or ".join([*names, *(["one of " + ", ".join(choices)] if choices else [])])
 
 
 def _example(kind: Any) -> str:
-    first = _members(kind)[0]
+    first = members_of(kind)[0]
     return str((typing.get_args(first) or [EXAMPLES.get(first, "null")])[0])
+
+
+def plain_values(node: Any) -> dict[str, Any]:
+    """Resolves a part of the configuration to plain values."""
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]

@@ -44,7 +44,7 @@ class Learner(pl.LightningModule):
         objective: the loss of a batch.
         task: what is learned; scores are reported in its unit.
         optimizer: lacks only the parameters.
-        scheduler: `name` and options of `mlplab.optimization.schedules`; a function as name is one of one's own.
+        scheduler: `name` and options of optimization/schedules.py; a function as name is one of one's own.
         l1, l2: penalties on the parameters of the kinds of `applies_to`.
         applies_to: kinds of parameters that penalties and weight decay apply to.
         groups: parameters with options of their own, see `parameter_groups`.
@@ -221,4 +221,4 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Makes the checkpoint usable alone: prediction and export read no other file of the run.
-        checkpoint["mlplab"] = self.card
+        checkpoint["card"] = self.card

@@ -1,7 +1,12 @@
 """Training and using runs from Python: `compose`, `train` and `Run`, which `import mlplab` gives."""
 
+import copy
+import functools
+import random
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,25 +21,32 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
+from torch import Tensor, nn
 
 from mlplab import training
 from mlplab.cli.command_line import with_home, with_quotes
 from mlplab.cli.composition_errors import explain_composition_error
 from mlplab.config.checks import check
+from mlplab.config.commands import command
+from mlplab.config.env_file import load_env_file
 from mlplab.config.paths import find_run
 from mlplab.config.resolvers import new_run_name, register_resolvers
+from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.objectives.objective import predictions
 from mlplab.plots import result_figure
 from mlplab.runs.run_reading import read_history, read_manifest, read_result
+from mlplab.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
+
+ONE_AT_A_TIME = threading.RLock()
+"""Lock of composing and training, as Hydra, and the random generators of PyTorch, are global to the process."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -50,32 +62,74 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: a name is unknown or a value not allowed.
     """
-    register_resolvers(ROOT)
-    words = [with_quotes(with_home(word)) for word in overrides]
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose_with_hydra("config", overrides=words)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain_composition_error(error, words, ROOT / "conf") from None
-    finally:
-        GlobalHydra.instance().hydra = before
-    if not any(word.startswith("paths.run=") for word in words):
-        config.paths.run = str(Path(config.paths.logs) / "runs" / new_run_name())
+    config = compose_unchecked(overrides)
     check(config)
     return config
 
 
+def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
+    """Composes the configuration of a single run, whose values may still have to be completed.
+
+    Raises:
+        UserError: an override is none, or names a choice that there is not.
+    """
+    load_env_file()
+    register_resolvers(ROOT)
+    words = [with_quotes(with_home(word)) for word in overrides]
+    # Composing takes as long as training a small network, so it is done once for the same words and files.
+    files = tuple((path, path.stat().st_mtime_ns) for path in sorted((ROOT / "conf").rglob("*.yaml")))
+    with ONE_AT_A_TIME:
+        config = copy.deepcopy(_composed(tuple(words), files))
+    if config.resume is not None:
+        raise UserError(
+            "a run must be resumed by train.py", f"resume={config.resume}", f"{command('train.py', 'resume=…')}"
+        )
+    if not any(word.startswith("paths.run=") for word in words):
+        config.paths.run = str(Path(config.paths.logs) / "runs" / new_run_name(name=config.name))
+    return config
+
+
+@functools.lru_cache(maxsize=32)
+def _composed(words: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> DictConfig:
+    """Composes by Hydra, and leaves its global state as it was; `files` are those of conf/, so that edits are seen."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose_with_hydra("config", overrides=list(words))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain_composition_error(error, words, ROOT / "conf") from None
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
+@contextmanager
+def _leaving_the_process_as_it_was() -> Iterator[None]:
+    """Restores the random generators and the settings of PyTorch that a run changes."""
+    threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # which code of one's own draws from
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002
+
+
 def train(config: DictConfig) -> "Run":
-    """Trains the configured network in this process, and returns the run.
+    """Trains the configured network in this process, and returns the run. In several threads, one after the other.
 
     Raises:
         UserError: the configuration cannot be run.
         RunFailed: the run diverged, or memory or disk space ran out.
         RunStopped: it was interrupted; its state is saved, and `python train.py resume=DIRECTORY` goes on.
     """
-    training.train(config)
+    with ONE_AT_A_TIME, _leaving_the_process_as_it_was():
+        training.train(config)
     return Run.open(config.paths.run)
 
 
@@ -88,6 +142,13 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._held: dict[str, Any] = {}
+
+    def hold(self) -> "Run":
+        """Reads all of the run into memory, so that it is of use when its directory is gone; returns the run."""
+        self._trained  # noqa: B018  # the property keeps what it reads
+        self._held = {"result": self.result, "manifest": self.manifest, "history": read_history(self.directory)}
+        return self
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -105,17 +166,18 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """Returns result.json: best validation and test metrics, best epoch, why it ended; empty before the end."""
-        return read_result(self.directory)
+        return self._held["result"] if self._held else read_result(self.directory)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Returns manifest.json: command, versions, hardware, seed and fingerprint of the data."""
-        return read_manifest(self.directory)
+        return self._held["manifest"] if self._held else read_manifest(self.directory)
 
     @property
     def history(self) -> pl.DataFrame:
         """Returns the metrics by epoch and step, a row for each validation; empty before the first."""
-        rows = pl.DataFrame(read_history(self.directory), infer_schema_length=None)
+        lines = self._held["history"] if self._held else read_history(self.directory)
+        rows = pl.DataFrame(lines, infer_schema_length=None)
         if rows.is_empty():
             return rows
         # Validation and training of an epoch are written one after the other.
@@ -124,23 +186,33 @@ class Run:
 
     @cached_property
     def _trained(self) -> TrainedRun:
-        return load_run(self.directory)
+        with torch.random.fork_rng([]):  # a network draws weights before it is given its own
+            return load_run(self.directory)
+
+    @property
+    def task(self) -> Task:
+        """Returns what was learned: the kind of task, its classes, the unit of the target."""
+        return self._trained.task
 
     @property
     def model(self) -> nn.Module:
         """Returns the network of the best epoch, in evaluation mode; it takes preprocessed features."""
         return self._trained.predictor.model
 
-    def predict(self, rows: Any, *, probabilities: bool = False) -> npt.NDArray[Any] | pl.DataFrame:
+    def predict(
+        self, rows: Any, *, probabilities: bool = False, accept_unknown: bool = False
+    ) -> npt.NDArray[Any] | pl.DataFrame:
         """Predicts rows, in the form in which the run got its data.
 
         Args:
             rows: for data of arrays, (N, F) numbers as the data set has them; for a table, a polars or pandas frame
                 with its columns, or the path of a file.
             probabilities: of each class, instead of the class.
+            accept_unknown: of a table, also takes rows of which nearly all have a category that training had not.
 
         Returns:
-            For arrays, class indices (N,), probabilities (N, C), or values (N,) in the target's unit. For a table, a
+            For arrays, class indices (N,), probabilities (N, C), or values (N,) in the target's unit; of several
+            targets (N, T) values, or labels, or the probabilities that these are true. For a table, a
             frame with a column "prediction", as scripts/predict.py writes it.
 
         Raises:
@@ -148,22 +220,19 @@ class Run:
         """
         run = self._trained
         if run.card["preprocessing"]["name"] == "table":
-            return self._predict_table(rows, probabilities)
-        features = torch.as_tensor(np.asarray(rows))
-        n_features = run.task.n_features
-        if features.ndim != 2 or features.shape[1] != n_features:
-            raise UserError(
-                f"rows must be (N, {n_features}) numbers", f"they are {tuple(features.shape)}",
-                f"rows.reshape(-1, {n_features})",
-            )  # fmt: skip
-        predicted = predictions(run.outputs((features,)), run.task)
+            return self._predict_table(rows, probabilities, accept_unknown)
+        features = _features(rows, run.task.n_features)
+        predicted = predictions(run.outputs_of_each(features), run.task)
         if run.task.kind == "classification" and not probabilities:
             predicted = predicted.argmax(1)
-        elif run.task.kind == "regression":
+        elif run.task.kind == "multilabel" and not probabilities:
+            predicted = (predicted > 0.5).to(torch.int64)
+        elif run.task.kind == "regression" and not run.task.target_names:
             predicted = predicted.squeeze(1)
         return predicted.numpy()
 
-    def _predict_table(self, rows: Any, probabilities: bool) -> pl.DataFrame:
+    def _predict_table(self, rows: Any, probabilities: bool, accept_unknown: bool) -> pl.DataFrame:
+        from mlplab.data.table.frames import as_polars
         from mlplab.inference.predicting import predict_file
 
         with tempfile.TemporaryDirectory() as folder:
@@ -171,24 +240,25 @@ class Run:
             if isinstance(rows, str | Path):
                 path = Path(rows)
             else:
-                (rows if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows)).write_parquet(path)
+                as_polars(rows).write_parquet(path)
             out = Path(folder) / "predictions.parquet"
-            predict_file(self._trained, path, out, probabilities=probabilities)
+            predict_file(self._trained, path, out, probabilities=probabilities, accepts_unknown=accept_unknown)
             return pl.read_parquet(out)
 
-    def figure(self, name: str = "curves") -> "Figure":
+    def figure(self, name: str = "curves", *, target: str | None = None) -> "Figure":
         """Draws a figure with matplotlib, which a notebook shows.
 
         Args:
             name: `curves` of the losses by epoch; `result`, the confusion matrix, or predicted against true values, of
-                the test part; or a metric of the history, such as `val/accuracy`.
+                the test part, or of the validation part of a run without a test; or a metric of the history, such as
+                `val/accuracy`.
+            target: which of several targets the result is that of; the first by default.
 
         Raises:
-            UserError: there is no such metric, or the data of the test part are gone.
+            UserError: there is no such metric or target, or the data of the part are gone.
         """
         if name == "result":
-            found = evaluate(self._trained, None, "test")
-            return result_figure(found.predicted, found.targets, self._trained.task, found.name)[1]
+            return self._result_figure(target)
         from matplotlib.figure import Figure
 
         history = self.history
@@ -204,3 +274,43 @@ class Run:
         if len(names) > 1:
             axes.legend()
         return figure
+
+    def _result_figure(self, target: str | None) -> "Figure":
+        if self._held and not self.directory.exists():
+            raise UserError(
+                "the data of a run must be there for a figure of its result", "this one had a temporary directory",
+                "directory='logs' where the estimator is made",
+            )  # fmt: skip
+        found = evaluate(self._trained, None, "test" if self.result.get("test") else "val")
+        predicted, targets, task = found.predicted, found.targets, self.task
+        names = list(task.target_names) or [task.target_name]
+        if target is not None and target not in names:
+            raise UserError(
+                f"target must be one of {', '.join(names)}", target, nearest_name(target, names) or names[0]
+            )
+        if task.target_names:
+            place = 0 if target is None else names.index(target)
+            predicted, targets, task = predicted[:, place], targets[:, place], task.of_each_target()[place]
+            if task.kind == "classification":  # a label: the probabilities that it is false, and true
+                predicted, targets = torch.stack([1 - predicted, predicted], dim=1), targets.long()
+        return result_figure(predicted, targets, task, found.name)[1]
+
+
+def _features(rows: Any, n_features: int) -> Tensor:
+    """Copies rows of numbers into a tensor (N, F).
+
+    Raises:
+        UserError: they are none, or one is not finite.
+    """
+    array = np.asarray(rows)
+    are_numbers = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
+    if not are_numbers or array.ndim != 2 or array.shape[1] != n_features:
+        raise UserError(
+            f"rows must be (N, {n_features}) numbers", f"they are {array.shape if are_numbers else array.dtype}",
+            f"rows.reshape(-1, {n_features})" if are_numbers else "numbers, as in training",
+        )  # fmt: skip
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise UserError("rows must be finite numbers", f"row {row} has NaN or infinity", "leaving it out")
+    # A copy, as PyTorch takes neither other byte orders nor memory that is only to be read.
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -22,7 +22,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
-from mlplab.runs.summary import log_result
+from mlplab.runs.summary import log_result, tell
 
 
 def evaluate_best(
@@ -63,6 +63,8 @@ def evaluate_best(
         # An interrupted run may go on, and the test part is to be used once.
         is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
         test_metrics = test_best(trainer, learner, data) if is_tested else {}
+    if is_tested and (missing := _without_test(learner, data)):
+        tell(config, f"note    no test: {missing}")
     best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
         # A LightningModule of one's own may have no validation, and monitor a value of training.
@@ -182,21 +184,18 @@ def test_best(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule
         learner.load_state_dict(best.weights)
     elif not _is_finite(learner):
         return {}
-    missing = [part for part in (learner, data.module) if not _has_test(part)]
-    if missing:
-        print(
-            f"note    no test: {type(missing[0]).__name__} has no {TESTS[isinstance(missing[0], pl.LightningModule)]}"
-        )
+    if _without_test(learner, data):
         return {}
     return _evaluated(trainer.test(learner, data.module, verbose=False))
 
 
-TESTS = {True: "test_step", False: "test_dataloader"}
-
-
-def _has_test(part: pl.LightningModule | pl.LightningDataModule) -> bool:
-    is_module = isinstance(part, pl.LightningModule)
-    return bool(is_overridden(TESTS[is_module], part, pl.LightningModule if is_module else pl.LightningDataModule))
+def _without_test(learner: pl.LightningModule, data: DataModule | OwnData) -> str | None:
+    """Returns the reason why there can be no test, where module or data are the user's own."""
+    parts: tuple[tuple[object, str, type], ...] = (
+        (learner, "test_step", pl.LightningModule), (data.module, "test_dataloader", pl.LightningDataModule),
+    )  # fmt: skip
+    missing = [(part, name) for part, name, parent in parts if not is_overridden(name, part, parent)]
+    return f"{type(missing[0][0]).__name__} has no {missing[0][1]}" if missing else None
 
 
 def _logged(trainer: pl.Trainer, name: str) -> float | None:

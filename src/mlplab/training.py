@@ -16,12 +16,7 @@ from mlplab.building import (
     build_data,
     build_learner,
     build_loggers,
-    build_module,
     build_trainer,
-    for_own_module,
-    misfit,
-    require_device,
-    silence_lightning,
 )
 from mlplab.callbacks import GrantedPatience, History, Status
 from mlplab.callbacks.compatibility import require_resumable
@@ -31,6 +26,7 @@ from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged
 from mlplab.loggers.experiment_trackers import closing_trackers
+from mlplab.own_module_building import build_module, for_own_module
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, stop_on_signal
@@ -39,7 +35,8 @@ from mlplab.runs.processes import is_first
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
 from mlplab.runs.starting import load_weights
-from mlplab.runs.summary import describe_after, describe_before, describe_profile
+from mlplab.runs.summary import describe_after, describe_before, describe_profile, tell
+from mlplab.trainer_settings import misfit, require_device, silence_lightning
 
 log = logging.getLogger("mlplab")
 
@@ -90,18 +87,18 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     stopping = stop_on_signal(end=partial(directory.end, "stopped"))
     with recording_run(directory), closing_trackers(loggers), stopping as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
-        print(describe_before(data, learner, directory.path), flush=True)
+        tell(config, describe_before(data, learner, directory.path, resume=resume))
         if started is not None:
             log.info(started)
-            print(started)
+            tell(config, started)
         directory.begin_phase("fit")
         divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None
         result = evaluate_best(config, directory, trainer, learner, data, loggers, divergence, interruption)
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
-            print(profile)
+            tell(config, profile)
         has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
-        print(describe_after(result, directory.path, has_tensorboard=has_tensorboard), flush=True)
+        tell(config, describe_after(result, directory.path, has_tensorboard=has_tensorboard))
         # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
         mark_finished(directory, result, divergence, interruption)
     return objective_of(result)

@@ -73,7 +73,7 @@ def test_a_score_that_is_not_a_number_is_never_the_best() -> None:
 def test_the_card_makes_a_checkpoint_complete(train_run: Any) -> None:
     run = train_run(*QUICK, "trainer.max_epochs=1")
     for name in ("best", "last"):
-        card = load(run, name)["mlplab"]
+        card = load(run, name)["card"]
         assert card["format"] == 1
         assert card["model"]["name"] == "mlp"
         assert card["model"]["architecture"]["hidden_dims"] == [128, 64]

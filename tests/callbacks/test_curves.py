@@ -44,6 +44,16 @@ def test_the_first_point_of_the_curve_is_the_loss_of_the_first_batch(train_run: 
     assert values(log, "gradient_norm/all")[0] == pytest.approx(everything, rel=1e-5)
 
 
+def test_exponents_of_gradient_norms_are_logged_if_asked_for_and_left_out_for_zero(train_run: Any) -> None:
+    overrides = ["data=wine", "model.initialization=zeros", "trainer.max_epochs=1", "data.batch_size=full"]
+    log = events(train_run(*overrides, "callbacks.gradient_norms.log10=true"))
+    (norm,), (exponent,) = values(log, "gradient_norm/all"), values(log, "gradient_norm_log10/all")
+    assert 10**exponent == pytest.approx(norm, rel=1e-5)
+    # With zeros and relu only the output's biases have a gradient.
+    assert values(log, "gradient_norm/hidden.0.linear") == [0.0]
+    assert "gradient_norm_log10/hidden.0.linear" not in log.Tags()["scalars"]
+
+
 def test_the_epochs_loss_is_the_mean_over_rows_not_over_batches(train_run: Any) -> None:
     overrides = ["data=wine", "data.batch_size=50", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
     log = events(train_run(*overrides))  # 124 rows: batches of 50, 50 and 24

@@ -37,7 +37,7 @@ def test_a_compiled_run_learns_the_same_and_its_time_is_counted(
     weights = [torch.load(r.directory / "checkpoints" / "last.ckpt", weights_only=True) for r in (plain, compiled)]
     for name, value in weights[0]["state_dict"].items():
         assert torch.allclose(weights[1]["state_dict"][name], value, atol=1e-5), name
-    assert weights[0]["mlplab"]["model"] == weights[1]["mlplab"]["model"]
+    assert weights[0]["card"]["model"] == weights[1]["card"]["model"]
     assert compiled.status["seconds"]["compile"] > 0
     assert "compile" not in plain.status["seconds"]
 

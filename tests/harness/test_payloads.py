@@ -179,7 +179,7 @@ def a_pickle(path: Path, place: Place) -> None:
 
 def a_checkpoint(path: Path, place: Place) -> None:
     whole = torch.load(place.run / "checkpoints" / "best.ckpt", weights_only=True)
-    whole["mlplab"]["model"]["architecture"] = whole["state_dict"]["evil"] = Reduced(place.marker)
+    whole["card"]["model"]["architecture"] = whole["state_dict"]["evil"] = Reduced(place.marker)
     with path.open("wb") as file:  # under any name, which torch.save does not take
         torch.save(whole, file)
 
@@ -188,9 +188,7 @@ def a_card_with_targets(path: Path, place: Place) -> None:
     whole = torch.load(place.run / "checkpoints" / "best.ckpt", weights_only=True)
     evil = {**place.target, "_args_": [str(place.pickle)], "_instantiator": "joblib.load", "_class_path": "joblib.load"}
     evil |= {"name": "joblib.load", "source": "joblib.load"}
-    whole["mlplab"] = {
-        name: {**part, **evil} if isinstance(part, dict) else part for name, part in whole["mlplab"].items()
-    }
+    whole["card"] = {name: {**part, **evil} if isinstance(part, dict) else part for name, part in whole["card"].items()}
     whole["hyper_parameters"] = evil
     with path.open("wb") as file:  # under any name, which torch.save does not take
         torch.save(whole, file)

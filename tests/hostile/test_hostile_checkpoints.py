@@ -135,7 +135,7 @@ def test_no_name_of_code_is_followed_wherever_it_stands(victim: Path, rows: Path
     call |= dict.fromkeys(CALLS, "os.system")
 
     def change(content: dict[str, Any]) -> None:
-        card = content["mlplab"]
+        card = content["card"]
         content["hyper_parameters"] = content["datamodule_hyper_parameters"] = dict(call)
         content["hparams_name"] = "_instantiator"
         card["model"]["architecture"].update(call)
@@ -174,7 +174,7 @@ def test_names_outside_the_tables_are_refused(
 ) -> None:
     def change(content: dict[str, Any]) -> None:
         group, name = part.split(".")
-        content["mlplab"][group][name] = value
+        content["card"][group][name] = value
 
     change_all(victim, change)
     done = command("evaluate", f"run={victim}")
@@ -189,7 +189,7 @@ def test_a_path_of_the_data_is_read_as_data_or_refused(tmp_path: Path, command: 
         path = str(tmp_path / "fifo")
 
     def change(content: dict[str, Any]) -> None:
-        content["mlplab"]["data"]["options"]["path"] = path
+        content["card"]["data"]["options"]["path"] = path
 
     checkpoint = run / "checkpoints" / "best.ckpt"
     content = torch.load(checkpoint, weights_only=True)
@@ -205,19 +205,19 @@ def claiming_tensor(content: dict[str, Any]) -> None:
 
 
 def claiming_mean(content: dict[str, Any]) -> None:
-    content["mlplab"]["preprocessing"]["mean"] = torch.zeros(1).expand(10**10)
+    content["card"]["preprocessing"]["mean"] = torch.zeros(1).expand(10**10)
 
 
 def wide(content: dict[str, Any]) -> None:
-    content["mlplab"]["model"]["architecture"]["hidden_dims"] = [1_000_000, 1_000_000]
+    content["card"]["model"]["architecture"]["hidden_dims"] = [1_000_000, 1_000_000]
 
 
 def deep(content: dict[str, Any]) -> None:
-    content["mlplab"]["model"]["architecture"]["hidden_dims"] = [1] * 50_000
+    content["card"]["model"]["architecture"]["hidden_dims"] = [1] * 50_000
 
 
 def many_inputs(content: dict[str, Any]) -> None:
-    content["mlplab"]["model"]["architecture"]["in_features"] = 10**12
+    content["card"]["model"]["architecture"]["in_features"] = 10**12
 
 
 @pytest.mark.parametrize("change", [claiming_tensor, claiming_mean, wide, deep, many_inputs])
@@ -239,7 +239,7 @@ def test_a_million_million_made_rows_are_refused(tmp_path: Path, command: Comman
     )  # fmt: skip
     for count in (10**12, "many", -1):
         content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-        content["mlplab"]["data"]["options"]["n_samples"] = count
+        content["card"]["data"]["options"]["n_samples"] = count
         torch.save(content, run / "checkpoints" / "best.ckpt")
         done = command("evaluate", f"run={run}")
         assert refused(done), done
@@ -275,7 +275,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_without_effect(tmp_path: Path, vic
         assert found.keys() == expected.keys()
         for name, weight in expected["state_dict"].items():
             assert torch.equal(found["state_dict"][name], weight)
-        assert str(found["mlplab"]) == str(expected["mlplab"])
+        assert str(found["card"]) == str(expected["card"])
     assert n_refused > 250  # the rest fell between the contents
 
 

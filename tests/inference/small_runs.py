@@ -105,7 +105,7 @@ def save_run(
     )
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     (directory / "checkpoints").mkdir(parents=True)
-    torch.save({"state_dict": weights, "epoch": 1, "mlplab": card}, directory / "checkpoints" / "best.ckpt")
+    torch.save({"state_dict": weights, "epoch": 1, "card": card}, directory / "checkpoints" / "best.ckpt")
     return directory
 
 
@@ -121,7 +121,7 @@ def change_card(directory: Path, place: tuple[str, ...], value: Any) -> None:
     """Writes another value into the card of a run; with the value `...` it is taken out."""
     path = directory / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
-    part = content["mlplab"]
+    part = content["card"]
     for key in place[:-1]:
         part = part[key]
     if value is ...:

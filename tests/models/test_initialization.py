@@ -104,6 +104,11 @@ def test_zeros_are_zeros() -> None:
         assert not layer.bias.any()
 
 
+def test_constant_weights_are_the_number_that_is_given() -> None:
+    for layer in hidden_and_output("constant"):
+        assert torch.equal(layer.weight, torch.full_like(layer.weight, STD))
+
+
 def test_biases_can_be_drawn_on_their_own() -> None:
     normal = hidden_and_output("zeros", "normal")[0].bias.detach()
     uniform = hidden_and_output("zeros", "uniform")[0].bias.detach()
@@ -139,7 +144,7 @@ def test_the_same_seed_gives_the_same_parameters(method: str) -> None:
         assert torch.equal(first.bias, second.bias)
 
 
-@pytest.mark.parametrize("method", [*(name for name in WEIGHT_METHODS if name != "zeros"), "pytorch"])
+@pytest.mark.parametrize("method", [*(name for name in WEIGHT_METHODS if name not in ("zeros", "constant")), "pytorch"])
 def test_another_seed_gives_other_parameters(method: str) -> None:
     for first, second in zip(small(method, 0), small(method, 1), strict=True):
         assert not torch.equal(first.weight, second.weight)

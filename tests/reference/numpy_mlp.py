@@ -1,4 +1,4 @@
-"""A multilayer perceptron in NumPy, from the formulas of the textbook: nothing of PyTorch, nothing of mlplab.
+"""A multilayer perceptron in NumPy, from the formulas of the textbook: nothing of PyTorch, nothing of the project.
 
 Notation of Goodfellow, Bengio and Courville 2016, algorithms 6.3 and 6.4, for a batch of rows: H⁰ = X,
 Aˡ = Hˡ⁻¹Wˡᵀ + bˡ, Hˡ = f(Aˡ), and the outputs are the last A. All arrays are float64.

@@ -72,7 +72,7 @@ def checkpoint(model: nn.Module, task: Task = CLASSES, **changes: Any) -> dict[s
     )
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     # A Lightning checkpoint holds more than the network, metrics for one.
-    return {"state_dict": {**weights, "mean_loss.val.value": torch.zeros(())}, "epoch": 3, "mlplab": card, **changes}
+    return {"state_dict": {**weights, "mean_loss.val.value": torch.zeros(())}, "epoch": 3, "card": card, **changes}
 
 
 def save(content: Any, path: Path) -> Path:
@@ -118,10 +118,10 @@ def test_a_numeric_embedding_is_rebuilt_with_its_bins_and_a_wrong_one_is_refused
     expected = Predictor(model, Standardize.fit(FEATURES), CLASSES).eval()(FEATURES)
     assert torch.equal(load_predictor(save(content, tmp_path / "best.ckpt"))(FEATURES), expected)
     for name, value in (("n_bins", 10**12), ("n_columns", 10**9), ("name", "os.system"), ("path", "/")):
-        wrong = {**content["mlplab"]["model"]["numeric_embedding"], name: value}
-        card = {**content["mlplab"], "model": {**content["mlplab"]["model"], "numeric_embedding": wrong}}
+        wrong = {**content["card"]["model"]["numeric_embedding"], name: value}
+        card = {**content["card"], "model": {**content["card"]["model"], "numeric_embedding": wrong}}
         with pytest.raises(UserError):
-            load_predictor(save({**content, "mlplab": card}, tmp_path / "best.ckpt"))
+            load_predictor(save({**content, "card": card}, tmp_path / "best.ckpt"))
 
 
 def test_a_predictor_is_in_evaluation_mode(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_predictor_is_in_evaluation_mode(tmp_path: Path) -> None:
 
 def test_the_card_of_an_mlp_names_it_with_its_architecture() -> None:
     model = trained()
-    card = checkpoint(model)["mlplab"]
+    card = checkpoint(model)["card"]
     assert card["format"] == FORMAT
     assert card["model"] == {"name": "mlp", "architecture": model.architecture}
     assert card["loss"] == {"name": "cross_entropy", "options": {}, "class_weights": None}
@@ -141,7 +141,7 @@ def test_the_card_of_an_mlp_names_it_with_its_architecture() -> None:
 
 
 def test_the_card_of_another_network_holds_its_configuration() -> None:
-    assert checkpoint(Own())["mlplab"]["model"] == {
+    assert checkpoint(Own())["card"]["model"] == {
         "name": "own",
         "architecture": {"_target_": "my.Network", "width": 3},
     }
@@ -164,7 +164,7 @@ def test_a_subclass_of_a_known_network_is_not_taken_for_it() -> None:
     class Wider(MLP):
         pass
 
-    assert checkpoint(Wider(in_features=3, out_features=3))["mlplab"]["model"]["name"] == "own"
+    assert checkpoint(Wider(in_features=3, out_features=3))["card"]["model"]["name"] == "own"
 
 
 def test_a_network_of_ones_own_must_be_given_and_then_works(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_network_of_ones_own_must_be_given_and_then_works(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["os.system", "torch.nn.Linear", "__class__", ""])
 def test_no_name_outside_the_table_is_followed(tmp_path: Path, name: str) -> None:
     content = checkpoint(trained())
-    content["mlplab"]["model"]["name"] = name
+    content["card"]["model"]["name"] = name
     with pytest.raises(UserError, match="must be one of mlp"):
         load_predictor(save(content, tmp_path / "best.ckpt"))
 
@@ -189,7 +189,7 @@ def test_no_name_outside_the_table_is_followed(tmp_path: Path, name: str) -> Non
 def test_a_target_in_the_architecture_is_not_followed(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     content = checkpoint(trained())
-    content["mlplab"]["model"]["architecture"] = {"_target_": "os.system", "command": f"touch '{touched}'"}
+    content["card"]["model"]["architecture"] = {"_target_": "os.system", "command": f"touch '{touched}'"}
     with pytest.raises(UserError, match="card must describe its network"):
         load_predictor(save(content, tmp_path / "best.ckpt"))
     assert not touched.exists()
@@ -202,7 +202,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_runs_nothing(tmp_path:
         path.write_bytes(pickle.dumps(Payload(touched), protocol=2))
     elif how == "inside a card":
         content = checkpoint(trained())
-        content["mlplab"]["task"]["unit"] = Payload(touched)
+        content["card"]["task"]["unit"] = Payload(touched)
         save(content, path)
     else:
         torch.save({"state_dict": Payload(touched)}, path, _use_new_zipfile_serialization=how == "torch.save")
@@ -261,7 +261,7 @@ def test_a_file_that_holds_no_dict_is_refused_with_what_it_holds(tmp_path: Path,
 @pytest.mark.parametrize("card", [None, {}, {"format": FORMAT + 1}, {"format": 0}, "1"])
 def test_a_checkpoint_without_a_card_of_this_format_is_refused(tmp_path: Path, card: Any) -> None:
     with pytest.raises(UserError, match=f"card of format {FORMAT}"):
-        load_predictor(save(checkpoint(trained(), mlplab=card), tmp_path / "a.ckpt"))
+        load_predictor(save(checkpoint(trained(), card=card), tmp_path / "a.ckpt"))
 
 
 def without(*keys: str) -> Callable[[dict[str, Any]], None]:
@@ -274,11 +274,11 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
 
 
 def other_width(content: dict[str, Any]) -> None:
-    content["mlplab"]["model"]["architecture"]["hidden_dims"] = [6, 6]
+    content["card"]["model"]["architecture"]["hidden_dims"] = [6, 6]
 
 
 def unknown_argument(content: dict[str, Any]) -> None:
-    content["mlplab"]["model"]["architecture"]["colour"] = "red"
+    content["card"]["model"]["architecture"]["colour"] = "red"
 
 
 def text_for_weights(content: dict[str, Any]) -> None:
@@ -290,11 +290,11 @@ def text_for_weights(content: dict[str, Any]) -> None:
     [
         without("state_dict"),
         without("state_dict", "model.output.bias"),
-        without("mlplab", "model"),
-        without("mlplab", "model", "architecture"),
-        without("mlplab", "preprocessing"),
-        without("mlplab", "preprocessing", "std"),
-        without("mlplab", "task", "kind"),
+        without("card", "model"),
+        without("card", "model", "architecture"),
+        without("card", "preprocessing"),
+        without("card", "preprocessing", "std"),
+        without("card", "task", "kind"),
         other_width,
         unknown_argument,
         text_for_weights,
@@ -321,7 +321,7 @@ def test_a_checkpoint_is_written_with_its_directory_and_comes_back(tmp_path: Pat
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
     assert read.keys() == content.keys()
     assert all(torch.equal(read["state_dict"][name], value) for name, value in content["state_dict"].items())
-    assert read["mlplab"]["model"] == content["mlplab"]["model"]
+    assert read["card"]["model"] == content["card"]["model"]
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(

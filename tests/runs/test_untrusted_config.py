@@ -170,8 +170,8 @@ def test_code_that_conf_does_not_name_is_refused_wherever_it_stands(
 
 @pytest.mark.parametrize(
     "target",
-    ["builtins.eval", "hydra.utils.instantiate", "${monitor}", "${evil}", "mlplab.models.MLP ", "", 3, 2.5, None, True,
-     b"os.system"],
+    ["builtins.eval", "hydra.utils.instantiate", "${monitor}", "${evil}", "mlplab.models.MLP ", "", 3, 2.5, None,
+     True, b"os.system"],
     ids=repr,
 )  # fmt: skip
 def test_whatever_is_no_name_of_conf_is_refused_as_code(

@@ -195,7 +195,7 @@ def test_a_file_holds_one_member_and_no_more(tmp_path: Path) -> None:
     sizes = [(jobs_in(tmp_path / n)[0] / "checkpoints" / "last.ckpt").stat().st_size for n in ("few", "many")]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
     content = torch.load(jobs_in(tmp_path / "few")[0] / "checkpoints" / "best.ckpt", weights_only=True)
-    network: nn.Module = MLP(**content["mlplab"]["model"]["architecture"])
+    network: nn.Module = MLP(**content["card"]["model"]["architecture"])
     assert sum(p.numel() for p in network.parameters()) == sum(w.numel() for w in content["state_dict"].values())
 
 

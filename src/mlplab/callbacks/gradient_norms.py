@@ -18,11 +18,16 @@ class GradientNorms(Callback):
 
     Norms are taken before clipping. `gradient_norm/all` is the norm over all layers, which clipping by norm limits.
 
+    Args:
+        log10: also logs `gradient_norm_log10/LAYER`, the exponents. TensorBoard prints four decimals, so that a norm of
+            2e-5 reads 0.0000, and its exponent −4.7. A norm of 0 has none and is left out.
+
     Attributes:
         pending: step and norms of each parameter, not yet written to the loggers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log10: bool = False) -> None:
+        self._log10 = log10
         self._layers: dict[str, list[nn.Parameter]] = {}
         self.pending: list[tuple[int, list[Tensor]]] = []
 
@@ -73,6 +78,11 @@ class GradientNorms(Callback):
                 for name, members in self._layers.items()
             }
             named["gradient_norm/all"] = math.hypot(*named.values())
+            if self._log10:
+                exponents = {name: math.log10(norm) for name, norm in named.items() if norm > 0}
+                named |= {
+                    name.replace("gradient_norm/", "gradient_norm_log10/"): value for name, value in exponents.items()
+                }
             for logger in trainer.loggers:
                 logger.log_metrics(named, step=step)
         self.pending = []

@@ -53,7 +53,7 @@ class OwnModule(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["mlplab"] = self.card
+        checkpoint["card"] = self.card
 
 
 def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:

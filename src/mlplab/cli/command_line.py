@@ -28,6 +28,7 @@ from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
 from mlplab.config.commands import command
+from mlplab.config.env_file import load_env_file
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import NoRoom, ProcessKilled, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.parts import is_there, require_part
@@ -47,6 +48,10 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         root: the project folder, which contains conf/.
     """
     tolerate_closed_output()
+    try:
+        load_env_file()
+    except UserError as error:
+        return print_error(error, EXIT_REFUSED)
     # For the user HYDRA_FULL_ERROR=1 means "show the traceback". Here it is always set, so that Hydra passes
     # exceptions on. MLPLAB_TRACEBACK keeps the user's choice, also for child processes.
     os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))

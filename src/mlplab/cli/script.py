@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
 from mlplab.config.config_rules import nearest
+from mlplab.config.env_file import load_env_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
 from mlplab.parts import is_there
@@ -192,6 +193,7 @@ def run_script(
     on_termination(_stop)
     sys.unraisablehook = _unraisable
     try:
+        load_env_file()
         result: Result | int | None = Result(str(help_text).strip(), {})
         is_json = False
         if not {"-h", "--help"} & set(sys.argv[1:]):

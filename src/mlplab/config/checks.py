@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import (
+    FILE,
     MLP_RULES,
     OPTIMIZER_RULES,
     RULES,
@@ -18,7 +19,7 @@ from mlplab.config.config_rules import (
     nearest,
 )
 from mlplab.config.differing import flat
-from mlplab.config.paths import find_run, require_data_file
+from mlplab.config.paths import find_run, require_data_file, require_file
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -58,6 +59,7 @@ OTHER_NAMES = {
 CLASS_WEIGHTS = "loss.class_weights"
 
 TABLE = "mlplab.data.table.table_source.table"
+ARRAYS = "mlplab.data.arrays.arrays"
 
 PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP")
 """The networks of the project, whose options have rules."""
@@ -92,35 +94,41 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     for group, example in REQUIRED.items():
         if config.get(group) is None:
             raise UserError(f"{group} must be chosen", f"{group}=null", f"{group}={example}")
-    for group in ("experiment", "debug"):
+    for group in ("experiment", "debug", "local"):
         if config.get(group) is not None:
             raise UserError(
                 f"a file of conf/{group} must begin with the line `# @package _global_`",
                 f"the values of this one land under `{group}`, where nothing reads them",
                 "adding that line",
             )
-    rules = dict(RULES)
-    # Classes of the user's own may mean other things by the same names.
-    if _select(config, "model._target_") in PERCEPTRONS:
-        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
-    if _select(config, "data._target_") == TABLE:
-        require_part("tables", f"data._target_={TABLE}", "data=digits")
-        from mlplab.data.table.table_rules import TABLE_RULES
-
-        rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
-    if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
-        rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
-    # Code of one's own is asked for its signature once it is imported.
-    for group in ("loss", "scheduler"):
-        if _select(config, f"{group}._target_") is not None:
-            rules = {
-                key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(f"{group}.")
-            }
-    _require_rules(config, rules)
+    targets = {
+        group: _select(config, f"{group}._target_") for group in ("model", "data", "optimizer", "loss", "scheduler")
+    }
+    _require_rules(config, rules_for(targets))
     if not resume:
         _require_known_keys(config)
     for check_together in TOGETHER:
         check_together(config)
+
+
+def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
+    """Returns the rules that hold where these classes are chosen: group → its `_target_`, or None."""
+    rules = dict(RULES)
+    # Classes of the user's own may mean other things by the same names.
+    if targets.get("model") in PERCEPTRONS:
+        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
+    if targets.get("data") == TABLE:
+        require_part("tables", f"data._target_={TABLE}", "data=digits")
+        from mlplab.data.table.table_rules import TABLE_RULES
+
+        rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
+    if targets.get("data") == ARRAYS:
+        rules["data.path"] = FILE
+    if str(targets.get("optimizer")).startswith(("torch.optim.", "mlplab.")):
+        rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    # Code of one's own is asked for its signature once it is imported.
+    own = tuple(f"{group}." for group in ("loss", "scheduler") if targets.get(group) is not None)
+    return {key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(own)}
 
 
 def check_sweep(config: DictConfig) -> None:
@@ -282,7 +290,7 @@ def _monitor_exists(config: DictConfig) -> None:
             require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
     if mode is None:
         raise UserError(
-            f"mode must be given for monitor={metric}, as mlplab does not know whether small or large is good",
+            f"mode must be given for monitor={metric}, as nothing says whether small or large is good",
             "there is none", "mode=min, or mode=max",
         )  # fmt: skip
 
@@ -334,7 +342,9 @@ def direction_of(key: str, metric: str, task: str | None, own: Sequence[str] = (
     return names[metric]
 
 
-def _table_is_there(config: DictConfig) -> None:
+def _data_file_is_there(config: DictConfig) -> None:
+    if _select(config, "data._target_") == ARRAYS:
+        require_file(Path(config.data.path).expanduser(), "data.path")
     if _select(config, "data._target_") != TABLE:
         return
     for key in ("path", "test_path"):
@@ -354,6 +364,13 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
             f"they add up to {sum(fractions):g}",
             "data.validation_fraction=0.15 data.test_fraction=0.15",
         )
+
+
+def _test_has_rows(config: DictConfig) -> None:
+    # The test part of a fold is the fold.
+    is_drawn = _select(config, "data.folds") is None
+    if is_drawn and _select(config, "data.test_fraction") == 0 and config.get("test", True):
+        raise UserError("data.test_fraction must be above 0 for a test", "data.test_fraction=0", "test=false with it")
 
 
 def _fold_is_one_of_the_folds(config: DictConfig) -> None:
@@ -515,8 +532,9 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
     _monitor_exists,
-    _table_is_there,
+    _data_file_is_there,
     _parts_leave_training_rows,
+    _test_has_rows,
     _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
     _numeric_embedding_has_the_options,

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "trust": SWITCH,
     "train": SWITCH,
     "test": SWITCH,
+    "verbose": SWITCH,
     "start_from": optional(
         Rule(lambda v: isinstance(v, str) and v.strip() != "", "the directory of a run", "logs/runs/NAME")
     ),
@@ -81,9 +82,9 @@ RULES: dict[str, Rule] = {
     "data.batch_size": Rule(
         lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
-    # Neither may be 0: a run selects its weights by the validation, and ends with a test.
+    # Not 0, as a run selects its weights by the validation.
     "data.validation_fraction": PROPER_SHARE,
-    "data.test_fraction": PROPER_SHARE,
+    "data.test_fraction": replace(SHARE, example="0.15"),
     "data.split_seed": SEED,
     "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
     "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
@@ -215,6 +216,8 @@ RULES: dict[str, Rule] = {
     ),
     "notes": optional(Rule(lambda v: isinstance(v, str | int | float), "text", "'a first try'")),
 }
+
+FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.

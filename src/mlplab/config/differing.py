@@ -11,6 +11,9 @@ from mlplab.rules import shown
 # None is a value of the configuration, so a missing key needs a mark of its own.
 ABSENT = object()
 
+NAMES: tuple[str, ...] = ("mlplab",)
+"""Names that this package has had, today's last. Each but the last may stand in files of earlier runs."""
+
 RENAMED = {
     "mlplab.callbacks.Divergence": "mlplab.callbacks.NonFiniteGuard",
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
@@ -21,6 +24,31 @@ RENAMED = {
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
+
+
+def present_name(name: Any) -> Any:
+    """Returns what code of an earlier version is called now; anything else as it is."""
+    if not isinstance(name, str):
+        return name
+    for former in NAMES[:-1]:
+        if name.startswith(f"{former}."):
+            name = NAMES[-1] + name.removeprefix(former)
+    return RENAMED.get(name, name)
+
+
+def use_present_names(node: Any) -> None:
+    """Replaces the `_target_`s of earlier versions in nested dicts and lists by today's, in place."""
+    waiting, seen = [node], set()
+    while waiting:
+        part = waiting.pop()
+        # What somebody else wrote may contain itself.
+        if not isinstance(part, dict | list) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict) and "_target_" in part:
+            part["_target_"] = present_name(part["_target_"])
+        waiting += part.values() if isinstance(part, dict) else part
+
 
 ADDED = {
     "augmentation.mixup": 0.0,
@@ -50,7 +78,8 @@ COLLECTIONS = ("callbacks.", "logger.", "metrics.")
 
 
 NOT_LEARNED = (
-    "engine", "test", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "engine", "test", "logger", "name", "tags", "notes", "verbose", "on_divergence", "callbacks.calibration",
+    "callbacks.figures",
     "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
     "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
     "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
@@ -60,7 +89,7 @@ NOT_LEARNED = (
 
 MAY_DIFFER = (
     "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
-    "name", "tags", "notes",
+    "name", "tags", "notes", "verbose",
 )  # fmt: skip
 """Options that may differ between launches of one sweep, as they do not affect what is learned."""
 
@@ -135,7 +164,7 @@ def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
 
 
 def _differ(one: Any, other: Any) -> bool:
-    one, other = (RENAMED.get(value, value) if isinstance(value, str) else value for value in (one, other))
+    one, other = present_name(one), present_name(other)
     return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)  # for Python, true is 1
 
 

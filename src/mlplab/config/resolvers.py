@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
+from mlplab.config.env_file import local_choice
 from mlplab.config.paths import in_a_path
 from mlplab.objectives.options import mode_of
 from mlplab.slurm import is_requeued, name_of_command
@@ -86,6 +87,7 @@ def register_resolvers(root: Path) -> None:
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("mode_of", mode_of, replace=True)
+    OmegaConf.register_new_resolver("local_choice", local_choice, replace=True)
     _parse_once()
 
 

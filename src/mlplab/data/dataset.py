@@ -21,14 +21,17 @@ class Dataset:
     Attributes:
         name: for people.
         features: (N, F) floating point, finite; or uint8, the grey values of pixels.
-        targets: (N,): int64 class indices below C, or floating-point values for regression.
+        targets: (N,): int64 class indices below C, or floating-point values for regression; of several targets (N, T)
+            values, or labels that are 0 or 1.
         feature_names: F names.
-        class_names: C names; empty for regression.
-        target_name: name of the target.
-        unit: of the target, as text.
+        class_names: C names; empty for regression and labels.
+        target_name: name of the target, or of all of them.
+        unit: of the target, as text; of several targets a tuple.
         split_rules: constraints of the data on their split.
         weights: (N,) of the rows, finite and not negative; None where they have none.
         image_shape: height and width of images, whose features are pixels row by row; None for other data.
+        target_names: names of several targets, at least two; empty for one target.
+        label_names: for each of several labels the names of false and true; empty for other targets.
     """
 
     name: str
@@ -37,10 +40,12 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     target_name: str = "target"
-    unit: str = ""
+    unit: str | tuple[str, ...] = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
     weights: npt.NDArray[np.float64] | None = None
     image_shape: tuple[int, int] | None = None
+    target_names: tuple[str, ...] = ()
+    label_names: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Checks shapes, dtypes and values.
@@ -57,11 +62,12 @@ class Dataset:
                     f"{kind}",
                     "np.asarray(…), with classes numbered from 0",
                 )
-        if self.features.ndim != 2 or self.targets.ndim != 1 or len(self.features) != len(self.targets):
+        of_row = (len(self.target_names),) if self.target_names else ()
+        if self.features.ndim != 2 or self.targets.shape != (len(self.features), *of_row):
             raise UserError(
-                f"{self.name}: features must have shape (N, F) and targets (N,)",
+                f"{self.name}: features must have shape (N, F) and targets {f'(N, {of_row[0]})' if of_row else '(N,)'}",
                 f"they have {self.features.shape} and {self.targets.shape}",
-                "one target for each row of features",
+                "targets for each row of features",
             )
         if len(self.targets) == 0:
             raise UserError(f"{self.name}: there must be at least one row", "there is none", "another source")
@@ -91,6 +97,8 @@ class Dataset:
                     f"they are {self.targets.dtype} from {self.targets.min()} to {self.targets.max()}",
                     "numbering the classes from 0",
                 )
+        elif self.label_names and not np.isin(self.targets, (0, 1)).all():
+            raise UserError(f"{self.name}: every label must be 0 or 1", "others are not", "class_names, for one target")
         elif not np.isfinite(self.targets.astype(np.float64)).all():
             raise UserError(
                 f"{self.name}: every target must be a finite number", "one is NaN or infinite", "leaving the row out"
@@ -105,18 +113,10 @@ class Dataset:
                 )
 
     @property
-    def kind(self) -> Literal["classification", "regression"]:
+    def kind(self) -> Literal["classification", "regression", "multilabel"]:
+        if self.label_names:
+            return "multilabel"
         return "classification" if self.class_names else "regression"
-
-    @property
-    def target_names(self) -> tuple[str, ...]:
-        """Returns no names, as arrays have one target."""
-        return ()
-
-    @property
-    def label_names(self) -> tuple[tuple[str, ...], ...]:
-        """Returns no names, as there are no labels."""
-        return ()
 
     @property
     def fingerprint(self) -> str:

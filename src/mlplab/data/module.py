@@ -93,7 +93,7 @@ class DataModule(pl.LightningDataModule):
         batch_size: rows per update, over all processes; "full" takes the whole training part (batch gradient
             descent), 1 a single row (stochastic gradient descent).
         validation_fraction: share of all rows for validation.
-        test_fraction: share of all rows for the test.
+        test_fraction: share of all rows for the test; 0 leaves that part empty.
         split_seed: of the random split.
         folds, fold: number of folds of a cross-validation, and which of them is the test part, from 0; None for a
             single split.
@@ -301,6 +301,8 @@ def _weights(dataset: Source, part: str, split: Split) -> Tensor | None:
     if dataset.weights is None:
         return None
     weights = dataset.weights[getattr(split, part)]
+    if not len(weights):  # of an empty test part
+        return None
     if weights.max() == 0:
         raise UserError(
             f"{dataset.name}: a row of the {PART_NAMES[part]} part must have a weight above 0",

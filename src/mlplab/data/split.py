@@ -62,6 +62,11 @@ class Split:
     test: Rows
     rare: tuple[int, ...] = ()
 
+    @property
+    def not_empty(self) -> list[str]:
+        """Returns the names of the parts that have rows; the test part may have none."""
+        return [part for part in PARTS if len(getattr(self, part))]
+
 
 def split_fold(dataset: Splittable, fold: int, n_folds: int, *, validation_fraction: float, seed: int) -> Split:
     """Splits rows for a fold of a cross-validation: `rows_of_fold` says which are its test part.
@@ -101,6 +106,8 @@ class _Part:
 def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
     """Splits rows by the rules of the data, and draws the parts that these leave open.
 
+    With a `test_fraction` of 0 the test part may be empty.
+
     Given parts are taken over. The other parts are drawn from the remaining rows: at random, stratified by class for
     classification; with groups, whole groups at random; with times, the latest rows for the test and those before them
     for validation.
@@ -118,8 +125,8 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
         part: fraction
         # The test part comes first, so that by time it gets the latest rows.
         for part, fraction in (("test", test_fraction), ("val", validation_fraction))
-        # A part whose rows are given is not drawn as well.
-        if not (part_of == PARTS.index(part)).any()
+        # A part whose rows are given is not drawn as well; nor is a test part that is to be empty.
+        if fraction and not (part_of == PARTS.index(part)).any()
     }
     rare: tuple[int, ...] = ()
     # Shares of the rows that are to be drawn, not of those whose part is given.
@@ -138,7 +145,8 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
         part_of[free[rows]] = PARTS.index(part)
     train, val, test = (np.flatnonzero(part_of == position) for position in range(len(PARTS)))
     split = Split(train, val, test, rare)
-    _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, n_rows)
+    lengths = {part: len(getattr(split, part)) for part in PARTS}
+    _require_rows(dataset, {part: n for part, n in lengths.items() if n or part != "test" or test_fraction}, n_rows)
     return split
 
 

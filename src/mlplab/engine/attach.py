@@ -3,6 +3,7 @@
 from typing import Literal
 
 import lightning.pytorch as pl
+import torch
 
 from mlplab.engine.edits import first_edited
 from mlplab.engine.epoch_loop import use_fast_loops
@@ -33,6 +34,9 @@ def attach(
     # With both engines, as checkpoints are written and read at its safe points.
     use_resumable_loops(trainer)
     loop_of(trainer).seed = seed
+    # With deterministic algorithms PyTorch also fills all new memory with NaN, to expose code that reads it too early.
+    # That takes up to a tenth of a step, so it is left to the search for a mistake.
+    torch.utils.deterministic.fill_uninitialized_memory = trainer._detect_anomaly  # type: ignore[attr-defined]
     # Lightning loads a checkpoint before it sets the precision: weights of 64 bits would be rounded to 32.
     trainer.precision_plugin.convert_module(learner)
     if engine == "fast":

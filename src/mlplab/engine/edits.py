@@ -21,6 +21,9 @@ from mlplab.engine.fingerprints import FINGERPRINTS
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
+PACKAGE = __name__.partition(".")[0]
+FOLDER = Path(__file__).resolve().parents[1]
+
 Value = tuple[Any, str, Any]
 """Place in which a name was looked up, the name, and its value there; None if it had none."""
 
@@ -173,10 +176,18 @@ def _serialized(node: Any) -> str:
     if isinstance(node, list):
         return f"[{' '.join(map(_serialized, node))}]"
     if not isinstance(node, ast.AST):
-        return repr(node)
+        return repr(_from_package(node) if isinstance(node, str) else node)
     # `ctx` says whether a name is read or set, which its place in the tree says already.
     fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "ctx")
     return f"{type(node).__name__}({' '.join(f'{name}={_serialized(value)}' for name, value in fields)})"
+
+
+def _from_package(name: str) -> str:
+    """Leaves this package's name out of a module's dotted name: the project may be renamed, which is no edit."""
+    package, _, rest = name.partition(".")
+    module = FOLDER / rest.partition(".")[0]
+    # Other words may begin like the package.
+    return f".{rest}" if package == PACKAGE and (module.is_dir() or module.with_suffix(".py").is_file()) else name
 
 
 def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Value]:
@@ -212,12 +223,12 @@ def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Value]:
 def _described(value: Any, module: str) -> str:
     """Tells a value from another one that might stand in its place in a module."""
     if isinstance(value, ModuleType):
-        return value.__name__
+        return _from_package(value.__name__)
     if isinstance(value, property):
         return f"property {_described(value.fget, module)}"
     if isinstance(value, FunctionType | type):
         wrapped = " in a decorator" if hasattr(value, "__wrapped__") else ""
-        return f"{'' if value.__module__ == module else value.__module__}.{value.__qualname__}{wrapped}"
+        return f"{'' if value.__module__ == module else _from_package(value.__module__)}.{value.__qualname__}{wrapped}"
     if isinstance(value, dict):
         pairs = (f"{_described(name, module)}:{_described(part, module)}" for name, part in value.items())
         return f"dict({' '.join(pairs)})"

@@ -5,33 +5,33 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3693f02de7 build_trainer:77faff245d",
+    "mlplab.building": "build_data:605f1468f7 build_trainer:4fe2c6b531",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
-    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
+    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:7c7c1682e4 on_test_start:cef86a1ee3",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:a612f90ae0 _on_safe_point:7d6d883153 _tell_best:4c49100e7e consider:80c6d12196 is_due:f80b311f6d "
-        "on_exception:b3e51016f4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda "
-        "on_train_end:2895d20a80 on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c "
-        "on_validation_end:8f493ee296 setup:ca4e3591f7 write:a7cb130080 write_best:af76d78306 "
+        "__init__:a612f90ae0 _on_safe_point:a9d623b4c7 _tell_best:4c49100e7e consider:14d68585c3 is_due:e8847ae787 "
+        "on_exception:8349126279 on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_save_checkpoint:58a85517c1 "
+        "on_train_end:659efa9b09 on_train_start:d1999d97f7 on_validation_batch_start:6b7a39833c "
+        "on_validation_end:dadf65726f setup:c0f4e4ebc4 write:a3bfb52d6d write_best:c76ea79008 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
-        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:095686169d on_exception:444df1f27b "
-        "on_fit_start:903234d48e on_train_epoch_end:0121ed4ef4 "
+        "__init__:b89b67b060 flush_logs:779eb73bc6 on_before_optimizer_step:ff8a717728 on_exception:2266a56687 "
+        "on_fit_start:903234d48e on_train_epoch_end:1bd5f065a0 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
         "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
         "on_train_epoch_end:f6f1841aaf on_train_start:8fde954dbf state_dict:1647ac8759 "
     ),
     "mlplab.callbacks.history.History": (
-        "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
-        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
-        "on_validation_end:334968e1c4 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
+        "__init__:0084d1de53 _cut:0e0f1c0331 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
+        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:22cb494afc "
+        "on_validation_end:3b03585eab on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
-    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
+    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:d65bf88e9e",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
         "__init__:be20b72aee _are_finite:014e52ed0d load_state_dict:c9dfcce4e6 on_before_backward:eccb1cfbee "
-        "on_before_optimizer_step:0bde1fffc2 on_train_start:58115d7840 on_validation_end:f837485879 "
+        "on_before_optimizer_step:3952806997 on_train_start:58115d7840 on_validation_end:c261b26f64 "
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
@@ -43,12 +43,12 @@ FINGERPRINTS = {
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
-        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:1382c825bf "
+        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f7e19d4a2e "
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:ec6055f72d _accuracy:d21942230f _count_hits:f8639c7383 flush_logs:9dce4804b2 "
-        "load_state_dict:2ccc7f443e on_exception:663bd89693 on_load_checkpoint:5422c3ad4c "
+        "load_state_dict:2ccc7f443e on_exception:a03362fd08 on_load_checkpoint:5422c3ad4c "
         "on_save_checkpoint:8a01f5d9c9 on_train_batch_end:a639f652f1 on_train_batch_start:eed8b5a6b7 "
         "on_train_epoch_end:f5dd0dc43d on_train_start:04e72b70b8 state_dict:db765d84d4 "
     ),
@@ -56,15 +56,15 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:f78976d369 _batches:9ba1aeda88 _scaled_targets:342ba29490 _split:8578ddd69e as_dict:9fedfe8bad "
-        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:41a1604d93 test_dataloader:655d480236 "
-        "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
+        "__init__:f78976d369 _batches:9c1d316624 _scaled_targets:b3261e24b5 _split:7897b5978a as_dict:9fedfe8bad "
+        "part:a0fb252288 predict_dataloader:ebdb5e5ca5 read:85fa4b68b5 setup:191552a3da test_dataloader:64fef0ca61 "
+        "train_dataloader:191a662a54 val_dataloader:1b111f6cf1 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:0ab4b8a28e _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:9a14140f64 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
-        "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:93727a4421 test_step:e76314071d total_steps:673270171c training_step:443a271862 "
+        "__init__:0e14f16d0a _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:3a60b468e1 "
+        "configure_optimizers:98b8785270 mean_over_processes:9e939f0f46 on_save_checkpoint:b628fae066 "
+        "on_test_epoch_end:5aeb2980b1 on_train_batch_start:292a6f703a on_validation_epoch_end:26e6d133f0 "
+        "optimizer_step:a47117fc8e test_step:e76314071d total_steps:cc57e621bb training_step:5e09b71046 "
         "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
@@ -75,19 +75,19 @@ FINGERPRINTS = {
     "mlplab.models.mlp.HiddenLayer": "forward:459424a005",
     "mlplab.models.mlp.MLP": "forward:dad00e856d",
     "mlplab.objectives.losses": (
-        "binary_cross_entropy:d088184ee1 cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
+        "binary_cross_entropy:0f82cbf4f3 cross_entropy:de223057d9 huber:3f6cc870c4 mae:3b431435ab mse:f643c30219 "
     ),
     "mlplab.objectives.objective": "predictions:b87abe199d",
     "mlplab.objectives.objective.Objective": "forward:6e8d2ed9f3",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:bd037a0ea0 _mean_loss:f76432b228 compute:0e30c13702 reset:eb34d1018d update:7b2fd90acb "
+        "__init__:bd037a0ea0 _mean_loss:f76432b228 compute:0e30c13702 reset:eb34d1018d update:f17b54952b "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:0b6f947218",
+    "mlplab.optimization.schedules": "build_schedule:6c145204bd",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:c5f1971beb",
-    "mlplab.training": "_fit:b502d664f3 train:026d283be3",
-    "train": "main:865fe05d1d",
+    "mlplab.result": "evaluate_best:10d26887ab",
+    "mlplab.training": "_fit:1b7651aad3 train:c0fa732bb7",
+    "train": "main:fc9e5183a9",
 }

@@ -3,7 +3,7 @@
 For a small network autograd takes longer to record what is computed, and to find its way back, than the
 computation takes. `FusedStep` computes loss and gradients of an MLP by the kernels that autograd calls, in the
 same order (Goodfellow et al. 2016, algorithms 6.3 and 6.4). It computes in the place of `Learner.training_step`,
-`MLP.forward` and the loss, so it is built only where `mlplab.engine.recognition` finds all of that unchanged.
+`MLP.forward` and the loss, so it is built only where engine/recognition.py finds all of that unchanged.
 Legend: B batch, F features, H hidden, C outputs.
 """
 

@@ -56,7 +56,7 @@ def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEns
     content = {
         "state_dict": {f"model.{name}": weight for name, weight in card["weights"].items()},
         "metrics": metrics["val"],
-        "mlplab": {name: value for name, value in card.items() if name != "weights"}
+        "card": {name: value for name, value in card.items() if name != "weights"}
         | ({} if calibration is None else {"calibration": calibration}),
     }
     with new_directory(out):

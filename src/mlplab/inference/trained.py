@@ -19,6 +19,9 @@ from mlplab.task import Task
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
 
+EQUAL_ROWS = 256
+"""Rows of a batch where all have the same shape."""
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -44,6 +47,16 @@ class TrainedRun:
         """Computes the network's outputs, logits or scaled values, for inputs of the preprocessing: -> (N, outputs)."""
         predictor = self.predictor
         return predict(lambda *batch: predictor.model(predictor.preprocessing(*batch)), inputs)
+
+    def outputs_of_each(self, features: Tensor) -> Tensor:
+        """Computes the same as `outputs`, to bits that do not depend on what rows are beside a row: (N, F) -> (N, …).
+
+        Products of matrices of other shapes may add in another order. So each batch has the same shape: the last row is
+        repeated to fill the last one.
+        """
+        n_more = -len(features) % EQUAL_ROWS
+        filled = torch.cat([features, features[-1:].expand(n_more, -1)])
+        return torch.cat([self.outputs((batch,)) for batch in torch.split(filled, EQUAL_ROWS)])[: len(features)]
 
     def scaled_targets(self, targets: npt.NDArray[np.generic]) -> Tensor:
         """Returns targets (N,) or (N, T) as the network learned them: class indices (N,), or float32 (N, T or 1)."""

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from mlplab.config.differing import RENAMED
+from mlplab.config.differing import present_name
 from mlplab.config.paths import is_pipe
+from mlplab.data.arrays import arrays
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
 from mlplab.data.module import BLOCK_ROWS, DataModule, Source
@@ -24,6 +25,7 @@ from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.untrusted_config import known_code
 
 SOURCES: dict[str, Callable[..., Source]] = {
+    "mlplab.data.arrays.arrays": arrays,
     "mlplab.data.bundled.bundled": bundled,
     "mlplab.data.synthetic.synthetic": synthetic,
     "mlplab.data.idx.idx_images": idx_images,
@@ -71,7 +73,7 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
         data: Mapping[str, Any] = run.card["data"]
         name, expected = str(data.get("source")), data["fingerprint"]
         # Checkpoints of earlier versions name the source by its former place.
-        name = RENAMED.get(name, name)
+        name = present_name(name)
         source = source_named(name)
         if source is None and name in known_code("data", CONF, run.checkpoint.parent.parent):
             source = hydra.utils.get_object(name)

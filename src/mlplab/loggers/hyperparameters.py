@@ -19,7 +19,7 @@ COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization",
 
 NOT_COMPARED = (
     "callbacks", "engine", "logger", "mode", "monitor", "name", "notes", "on_divergence", "paths", "resume",
-    "start_from", "sweep", "tags", "test", "train", "trust",
+    "start_from", "sweep", "tags", "test", "train", "trust", "verbose",
 )  # fmt: skip
 """Other groups and values of conf/. What is in neither list is the user's own, and compared too."""
 

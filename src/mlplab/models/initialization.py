@@ -13,7 +13,8 @@ Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activa
 | kaiming_normal | N(0, g² / fan_in) |
 | orthogonal | g times a random (semi-)orthogonal matrix (Saxe et al. 2014) |
 | pytorch | what `torch.nn.Linear` does: U(−a, a), a = √(1 / fan_in), for weights and biases alike |
-| zeros | 0: every hidden unit then computes, and learns, the same |
+| constant | std, each of them: every hidden unit then computes, and learns, the same |
+| zeros | 0: the same, and with relu nothing moves but the biases of the output |
 
 Imports no PyTorch before something is drawn: the command line is checked by these names.
 """
@@ -55,6 +56,7 @@ WEIGHT_METHODS: "dict[str, Callable[[Tensor, float, float], object]]" = {
     "kaiming_uniform": lambda weight, gain, std: _uniform(weight, _kaiming_std(weight, gain)),
     "kaiming_normal": lambda weight, gain, std: weight.normal_(0.0, _kaiming_std(weight, gain)),
     "orthogonal": _orthogonal,
+    "constant": lambda weight, gain, std: weight.fill_(std),
     "zeros": lambda weight, gain, std: weight.zero_(),
 }
 """Name → function of weights, gain and standard deviation, which sets the weights in place."""
@@ -82,7 +84,7 @@ def initialize(
         weights: a name of `WEIGHT_METHODS`, or "pytorch", which draws the biases too.
         biases: a name of `BIAS_METHODS`.
         gain: of the activation between the layers.
-        weight_std: standard deviation for the methods normal and uniform.
+        weight_std: standard deviation for the methods normal and uniform; for constant, the weight itself.
         bias_std: the same for the biases.
     """
     import torch

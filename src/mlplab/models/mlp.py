@@ -83,7 +83,7 @@ class MLP(nn.Module):
         hidden_dims: the widths of the hidden layers.
         activation: a name of `ACTIVATIONS`, or a function or module of one's own.
         initialization: how weights are drawn, see `mlplab.models.initialization`.
-        initialization_std: for `normal` and `uniform`.
+        initialization_std: for `normal` and `uniform`; with `constant`, every weight.
         bias_initialization: `zeros`, `normal` or `uniform`.
         bias_std: for the latter two.
         dropout: share of hidden activations set to zero in training, in [0, 1); the rest grows by 1/(1 − p)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 OF_VECTORS = ("bias", "r", "s", "scaling", "slope", "frequencies")
-"""Names of parameters of `mlplab.models` that hold a vector for each member or column, and are no matrix of a layer."""
+"""Names of parameters in models/ that hold a vector for each member or column, and are no matrix of a layer."""
 
 
 class MuonAdamW(Optimizer):

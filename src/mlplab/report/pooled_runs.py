@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.differing import ADDED, NOT_LEARNED, RENAMED, flat
+from mlplab.config.differing import ADDED, NOT_LEARNED, flat, present_name
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
 from mlplab.report.rerun_commands import OF_THE_SWEEP
@@ -204,7 +204,7 @@ def _parts(directory: Path) -> Parts:
 def _block(text: str) -> dict[str, dict[str, Any]]:
     parsed = as_mapping(parsed_yaml(text))
     return {
-        str(name): {key: RENAMED.get(v, v) if isinstance(v, str) else v for key, v in flat(part, f"{name}.").items()}
+        str(name): {key: present_name(value) for key, value in flat(part, f"{name}.").items()}
         for name, part in parsed.items()
     }
 

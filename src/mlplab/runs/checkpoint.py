@@ -14,6 +14,7 @@ import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
+from mlplab.config.differing import NAMES, use_present_names
 from mlplab.data.own_data import NoPreprocessing
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes, printable
@@ -111,6 +112,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError(f"it holds {type(content).__name__}, and no dict")
         # Only now, as a view takes no memory of its own until something is computed with it.
         _require_stored(content, path)
+        if NAMES[0] in content:  # as release 0.5.0 called it
+            content["card"] = content.pop(NAMES[0])
+        use_present_names(content.get("card"))
     except Exception as error:  # a damaged file may raise anything
         raise UserError(
             "a checkpoint must be whole and hold plain data only", f"{path}: {_why_unread(error)}", "another checkpoint"
@@ -257,7 +261,7 @@ def read_card(path: Path) -> dict[str, Any]:
         UserError: the file is no checkpoint of this project.
     """
     checkpoint = read_checkpoint(path)
-    card, state = checkpoint.get("mlplab"), checkpoint.get("state_dict")
+    card, state = checkpoint.get("card"), checkpoint.get("state_dict")
     # Lightning's own checkpoints, and those of other projects, have no card.
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(

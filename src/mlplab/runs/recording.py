@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
+from mlplab.config.env_file import describe_env_file
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.data.module import DataModule
@@ -37,6 +38,9 @@ def recording_run(directory: RunDirectory) -> Iterator[None]:
         # If the log cannot be opened, the run still ends with a state in its status.json.
         handler = train_log(directory.path)
     with logged(handler), ending(directory):
+        variables = describe_env_file()
+        if variables:
+            log.info(variables)
         yield
 
 

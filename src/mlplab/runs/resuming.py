@@ -22,7 +22,7 @@ from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.recording import add_to_manifest, write_manifest
-from mlplab.runs.summary import data_and_model
+from mlplab.runs.summary import data_and_model, experiment_head
 
 log = logging.getLogger("mlplab")
 
@@ -58,7 +58,7 @@ def card_to_resume(directory: Path) -> Mapping[str, Any] | None:
     for path in (directory / f"{name}.ckpt" for name in NAMES):
         with contextlib.suppress(UserError):
             if path.exists():
-                card: Mapping[str, Any] = read_checkpoint(path)["mlplab"]
+                card: Mapping[str, Any] = read_checkpoint(path)["card"]
                 return card
     return None
 
@@ -99,7 +99,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
 
 
 def _require_resumable(content: Mapping[str, Any], path: Path) -> None:
-    parts = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "mlplab")
+    parts = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "card")
     if not isinstance(content.get("resume"), Mapping) or any(part not in content for part in parts):
         raise UserError("a run must resume from its own last.ckpt", f"{path} lacks the state to resume", "another run")
 
@@ -127,7 +127,7 @@ def prepare_to_resume(
     """
     saved = newest_checkpoint(directory.checkpoints)
     if saved is not None:
-        then = saved.content["mlplab"].get("data", {}).get("fingerprint")
+        then = saved.content["card"].get("data", {}).get("fingerprint")
         # The split and the statistics of the training part depend on every row.
         if then != data.fingerprint:
             raise UserError(
@@ -187,7 +187,8 @@ def prepare_run_files(
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
-    for line in data_and_model(data, learner):
+    head = [] if resume else experiment_head()
+    for line in [*(f"{key:<8}{text}" for key, text in head), *data_and_model(data, learner)]:
         log.info(line)
     if saved is None:
         log_configuration(loggers, config, text, kind=data.task.kind)

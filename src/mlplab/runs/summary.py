@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.profilers import Profiler, SimpleProfiler
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
+from mlplab.config.experiment_heads import Entries, as_lines, chosen_heads
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
@@ -29,11 +32,32 @@ SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
 
 
-def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path) -> str:
-    """Describes data, network and directory, a line each; for a table, its columns first."""
+def tell(config: DictConfig, text: str) -> None:
+    """Prints what a run tells, unless `verbose` is false."""
+    if config.get("verbose", True):  # configurations of earlier releases have none
+        print(text, flush=True)
+
+
+def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path, *, resume: bool = False) -> str:
+    """Describes data, network and directory, a line each; before them the chosen experiment, and a table's columns."""
+    # The configuration of a run that resumes may have come from elsewhere: no path in it is followed.
+    experiment = [] if resume else as_lines(experiment_head())
     # Only tables have columns of different kinds to tell of.
     table = [] if data.description is None else [data.description.as_text(), ""]
-    return "\n".join([*table, *data_and_model(data, model), f"run     {shortest(directory)}"])
+    return "\n".join(
+        [
+            *experiment,
+            *([""] if experiment else []),
+            *table,
+            *data_and_model(data, model),
+            f"run     {shortest(directory)}",
+        ]
+    )
+
+
+def experiment_head() -> Entries:
+    """Reads what the chosen experiment says of itself; empty without one, and outside of train.py."""
+    return chosen_heads(HydraConfig.get()) if HydraConfig.initialized() else []
 
 
 def data_and_model(data: DataModule | OwnData, model: nn.Module) -> list[str]:
@@ -80,8 +104,9 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         validation: {re.sub("^val[/_]", "", name): value for name, value in result["validation"].items()},
         "test": {re.sub("^test[/_]", "", name): value for name, value in result["test"].items()},
     }
+    columns = {heading: metrics for heading, metrics in columns.items() if metrics}  # such as no test, with test=false
     lines = [
-        *([describe_metrics(columns)] if any(columns.values()) else []),
+        *([describe_metrics(columns)] if columns else []),
         f"ended   {how_it_ended(result)}",
         f"run     {shortest(directory)}",
     ]

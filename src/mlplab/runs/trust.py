@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.differing import NAMES
 from mlplab.errors import UserError
 from mlplab.runs.files import write_atomically
 
@@ -78,7 +79,7 @@ def signature_of(text: bytes, directory: Path) -> str:
     Raises:
         NoKey: there is no key to sign with.
     """
-    return _hmac(text, directory, _key(make=True))
+    return _hmac(text, directory, _key(key_file(), make=True))
 
 
 def why_not_own(signature: Any, text: bytes, directory: Path) -> str | None:
@@ -91,13 +92,18 @@ def why_not_own(signature: Any, text: bytes, directory: Path) -> str | None:
     """
     if signature is None:
         return UNSIGNED
-    try:
-        expected = _hmac(text, directory, _key())
-    except NoKey as reason:
-        return str(reason)
-    # It takes equally long for any signature, so that its time tells nothing about the right one.
-    is_valid = hmac.compare_digest(expected.encode(), str(signature).encode(errors="replace"))
-    return None if is_valid else NOT_AS_SIGNED
+    reasons = []
+    for name in reversed(NAMES):  # the project may have had another name when it signed
+        try:
+            expected = _hmac(text, directory, _key(key_file(name)))
+        except NoKey as reason:
+            reasons.append(str(reason))
+            continue
+        # It takes equally long for any signature, so that its time tells nothing about the right one.
+        if hmac.compare_digest(expected.encode(), str(signature).encode(errors="replace")):
+            return None
+        reasons.append(NOT_AS_SIGNED)
+    return NOT_AS_SIGNED if NOT_AS_SIGNED in reasons else reasons[0]
 
 
 def _hmac(text: bytes, directory: Path, key: bytes) -> str:
@@ -106,8 +112,11 @@ def _hmac(text: bytes, directory: Path, key: bytes) -> str:
     return hmac.new(key, signed, hashlib.sha256).hexdigest()
 
 
-def key_file() -> Path:
+def key_file(project: str = NAMES[-1]) -> Path:
     """Returns the path of the user's key, in $XDG_STATE_HOME or ~/.local/state.
+
+    Args:
+        project: whose key it is.
 
     Raises:
         NoKey: the user has no home, or the path is in the project, where archives may be unpacked.
@@ -116,7 +125,7 @@ def key_file() -> Path:
     try:
         # The XDG specification ignores relative paths, which would depend on the current folder.
         folder = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
-        path = folder.resolve() / "mlplab" / "key"
+        path = folder.resolve() / project / "key"
     except (OSError, RuntimeError) as error:
         raise NoKey(f"this user has no state directory ({error})") from None
     if path.is_relative_to(PROJECT):
@@ -124,13 +133,12 @@ def key_file() -> Path:
     return path
 
 
-def _key(*, make: bool = False) -> bytes:
+def _key(path: Path, *, make: bool = False) -> bytes:
     """Returns the user's key; with `make`, creates it if it is missing.
 
     Raises:
         NoKey: the key is missing, cannot be created, or other users can read or write it.
     """
-    path = key_file()
     try:
         if make and not path.exists():
             # For the user alone, as the key is.

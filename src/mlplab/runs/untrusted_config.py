@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.differing import RENAMED
+from mlplab.config.differing import use_present_names
 from mlplab.config.paths import is_pipe, require_folder_of_run
 from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_ordinary, require_ordinary
@@ -130,13 +130,7 @@ def _unusable(path: Path, error: Exception) -> UserError:
 def _with_present_names(config: DictConfig) -> DictConfig:
     """Replaces names of code from earlier releases by the present ones."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    waiting = [plain]
-    while waiting:
-        node = waiting.pop()
-        waiting += [part for part in node.values() if isinstance(part, dict)]
-        target = node.get("_target_")
-        if isinstance(target, str) and target in RENAMED:
-            node["_target_"] = RENAMED[target]
+    use_present_names(plain)
     renamed: DictConfig = OmegaConf.create(plain)
     return renamed
 
@@ -173,7 +167,7 @@ def known_code(group: str, conf: Path, directory: Path) -> set[str]:
     if path.is_file():
         content = _read(path)
         if why_text_is_not_own(content, directory) is None:
-            plain = OmegaConf.to_container(_parsed(content, path), resolve=False)
+            plain = OmegaConf.to_container(_with_present_names(_parsed(content, path)), resolve=False)
             known |= {str(v) for place, v in walk(plain) if place[0] == group and place[-1] == "_target_"}
     return known
 

@@ -152,7 +152,7 @@ class StackedJobs:
 
     def _n_processes(self, alike: Sequence[Sequence[Job]]) -> int:
         """Returns how many processes train these groups of jobs; each has at least `FEWEST` members."""
-        from mlplab.building import is_on_gpu
+        from mlplab.trainer_settings import is_on_gpu
 
         config = alike[0][0].config
         most = sum(map(len, alike)) // FEWEST

@@ -4,7 +4,6 @@ from collections.abc import Callable, Hashable, Sequence
 
 from torch.optim import Optimizer
 
-from mlplab.building import use_threads
 from mlplab.errors import RunStopped, UserError, counted, described, is_disk_full
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
@@ -14,6 +13,7 @@ from mlplab.stacked.members.stack_training import DataCache, build_member, claim
 from mlplab.stacked.networks.stacked_optimizer import RATES
 from mlplab.stacked.same_step import why_another_step, why_other_code
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
+from mlplab.trainer_settings import use_threads
 
 Alone = dict[str, list[Job]]
 """Reason → jobs that must be run one by one."""

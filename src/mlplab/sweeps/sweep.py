@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.checks import check_sweep
 from mlplab.config.commands import same_command
 from mlplab.config.differing import CHANGED, MAY_DIFFER, describe_new, extended, flat, is_below, require_same
+from mlplab.config.experiment_heads import as_lines, chosen_heads
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
@@ -89,6 +90,8 @@ class Sweep:
             raise UserError("a sweep must have a folder", f"{self.shown} is a file", "another sweep.name")
         try:
             with self._locked(list(shared), names):
+                for line in as_lines(chosen_heads(self.config.hydra)):
+                    print(line)
                 yield
         except Exception as error:
             if not is_disk_full(error) and not (isinstance(error, OSError) and self._is_saved):

@@ -3,6 +3,7 @@
 import codecs
 from typing import Any
 
+from mlplab.config.config_rules import FILE
 from mlplab.data.table.text_layout import DELIMITERS, QUOTES
 from mlplab.rules import SWITCH, Rule, is_integer, is_number, one_of, optional
 
@@ -14,7 +15,6 @@ def _is_encoding(value: Any) -> bool:
         return False
 
 
-_FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
 _NAME = Rule(
     # YAML reads a column's name such as 2020 as a number.
     lambda v: isinstance(v, str | int | float) and not isinstance(v, bool) and str(v) != "",
@@ -29,11 +29,11 @@ _MARKERS = Rule(
 )
 
 TABLE_RULES: dict[str, Rule] = {
-    "path": _FILE,
+    "path": FILE,
     "target": Rule(
         lambda v: _NAME.holds(v) or (_NAMES.holds(v) and len(v) > 0), "the name of a column, or a list of them", "y"
     ),
-    "test_path": optional(_FILE),
+    "test_path": optional(FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
         lambda v: (

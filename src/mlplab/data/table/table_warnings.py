@@ -177,7 +177,7 @@ def _warnings_of_classes(targets: Values, class_names: Sequence[str], split: Spl
     if rare:
         yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
     lacking: dict[bool, list[str]] = {True: [], False: []}
-    for part in ("train", "val", "test"):
+    for part in split.not_empty:
         counts = _class_counts(targets[getattr(split, part)], len(class_names))
         # Those that are rare have a note of their own.
         absent = [name for number, name in enumerate(class_names) if counts[number] == 0 and number not in split.rare]
@@ -193,7 +193,7 @@ def _warnings_of_classes(targets: Values, class_names: Sequence[str], split: Spl
 
 
 def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator[str]:
-    for part in ("train", "val", "test"):
+    for part in split.not_empty:
         own = labels[getattr(split, part)]
         if target.class_names and own.min() == own.max():
             value = target.class_names[int(own[0])]

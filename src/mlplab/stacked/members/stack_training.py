@@ -16,7 +16,6 @@ from mlplab.building import (
     build_learner,
     build_loggers,
     build_trainer,
-    silence_lightning,
 )
 from mlplab.callbacks import Figures, History, Status
 from mlplab.config.checks import check
@@ -35,6 +34,7 @@ from mlplab.stacked.members.stack_callbacks import StackCallbacks, StackIsEmpty
 from mlplab.stacked.members.stacked_data import StackedData
 from mlplab.stacked.members.stacked_learner import StackedLearner
 from mlplab.stacked.stacked_job import Job
+from mlplab.trainer_settings import silence_lightning
 
 
 class DataCache:

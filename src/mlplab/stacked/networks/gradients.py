@@ -1,6 +1,6 @@
 """Forward and backward pass of K plain networks by direct kernel calls.
 
-As `mlplab.engine.fused_step` for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
+As engine/fused_step.py for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
 C outputs of the network.
 """
 

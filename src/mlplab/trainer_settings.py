@@ -1,0 +1,100 @@
+"""Settings of PyTorch and Lightning that a run needs beside its Trainer: device, threads, silenced messages."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
+from mlplab.errors import UserError
+from mlplab.processors import available_cores
+
+ONE_THREAD_BELOW = 25_000_000
+"""Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
+
+Two threads wait for one another some twenty times a step. docs/performance.md has the measurements.
+"""
+
+
+def require_device(config: DictConfig) -> None:
+    """Refuses a GPU that is not available, before any data is read.
+
+    Raises:
+        UserError: PyTorch finds no GPU, or float16 is asked for without one.
+    """
+    accelerator, precision = config.trainer.accelerator, str(config.trainer.precision)
+    # Apple's GPU, which PyTorch calls mps, counts as a GPU for Lightning's accelerator=gpu.
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise UserError(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
+    if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise UserError(
+            "float16 precision must run on a GPU",
+            f"trainer.precision={precision}",
+            "trainer.precision=bf16-mixed",
+        )
+
+
+def is_on_gpu(config: DictConfig) -> bool:
+    """Returns whether a run trains on a GPU."""
+    if config.trainer.accelerator == "auto":
+        return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+    return bool(config.trainer.accelerator != "cpu")
+
+
+def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Module, copies: int = 1) -> None:
+    """Sets PyTorch's number of threads from `trainer.threads`, for `copies` such networks trained at once."""
+    threads = config.trainer.threads
+    if threads == "auto":  # one for a network so small that threads would mostly wait for each other
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        # Of data of one's own, a batch may be of any form.
+        is_small = isinstance(data, DataModule) and copies * len(first_batch(data)) * weights < ONE_THREAD_BELOW
+        threads = 1 if is_small else available_cores()
+    torch.set_num_threads(threads)
+
+
+def first_batch(data: DataModule | OwnData) -> torch.Tensor:
+    """Returns the features of as many training rows as a batch has."""
+    features = data.part("train")[0]
+    return features if data.batch_size == "full" else features[: data.batch_size]
+
+
+def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserError:
+    """Makes the refusal of trainer flags that Lightning rejects, and suggests another value of the flag it names."""
+    reason = " ".join(str(error).split())
+    # Lightning's messages often name several flags; the first one is usually the one at fault.
+    named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
+    return UserError(requirement, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
+
+
+SILENCED = (
+    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
+    ".*isinstance.treespec, LeafSpec.*",
+    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    # A LightningModule of one's own may go without a validation, whatever the data have.
+    ".*have no `validation_step`.*",
+    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
+    ".*overriding `LightningModule.optimizer_.*",
+    # trainer.strategy=ddp with a single process has nothing to synchronise.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
+    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
+    ".*Be aware that when using `ckpt_path`.*",
+    "GPU available but not used.*",
+    # On the login node of a cluster and in a job of one task there is nothing for `srun` to start.
+    *(["The `srun` command is available.*"] if os.environ.get("SLURM_NTASKS", "1") == "1" else []),
+)
+"""Warnings of Lightning that do not apply here, as regular expressions."""
+
+
+def silence_lightning() -> None:
+    """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in SILENCED:
+        warnings.filterwarnings("ignore", message=message)
