@@ -35,8 +35,8 @@ FINGERPRINTS = {
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:3c4f857d4c _draw:eb3781f3b1 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:07900a2694 "
-        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
+        "__init__:b5e70d0dd1 _draw:22dc89a113 _show_in_cell:d55350a39b disable:efe59a93a0 enable:1ed3082eff "
+        "on_train_batch_end:b8d8e21b20 on_train_end:e734320f9a on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "

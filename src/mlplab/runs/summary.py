@@ -167,7 +167,8 @@ def describe_metrics(columns: dict[str, dict[str, float]], rows: str = "metric")
 
 def _as_text(table: Table) -> str:
     # In a pipe, rich does not know any width.
-    console = Console(width=80, file=sys.stdout, emoji=False)
+    # Text also in a notebook, where rich would show HTML at once.
+    console = Console(width=80, file=sys.stdout, emoji=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()
