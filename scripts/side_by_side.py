@@ -1,4 +1,4 @@
-"""Trains networks of this project, of others, and boosted trees on the same splits of small tables, one after the other.
+"""Trains our networks, those of others, and boosted trees on the same splits of small tables, one after the other.
 
     python scripts/side_by_side.py data=FOLDER [contestants=published] [tables=iris,…] [seeds=3] [rows=2000] [page=FILE]
 
