@@ -3,7 +3,7 @@
     python scripts/side_by_side.py data=FOLDER [contestants=published] [tables=iris,…] [seeds=3] [rows=2000] [page=FILE]
 
     data=FOLDER             where the data sets lie
-    contestants=published   our networks beside those of others; candidates: each default of data=table changed alone;
+    contestants=published   our networks beside those of others; candidates: other defaults of data=table;
                             or names, separated by commas
     tables=NAME,…           without it, all whose files are in the folder
     seeds=3                 how many seeds, from 0; each draws rows and split anew

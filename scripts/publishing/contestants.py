@@ -30,6 +30,13 @@ OURS: dict[str, list[str]] = {
 CANDIDATES: dict[str, list[str]] = {
     "mlp": [],
     "piecewise": ["model.numeric_embedding=piecewise"],
+    "piecewise_64": ["model.numeric_embedding=piecewise", "data.batch_size=64", "optimizer.lr=0.002"],
+    "piecewise_64_dropout": [
+        "model.numeric_embedding=piecewise",
+        "data.batch_size=64",
+        "optimizer.lr=0.002",
+        "model.dropout=0.1",
+    ],
     "periodic": ["model.numeric_embedding=periodic"],
     "quantile_normal": ["data.numeric_scaling=quantile_normal"],
     "robust": ["data.numeric_scaling=robust_smooth_clip"],
@@ -38,7 +45,7 @@ CANDIDATES: dict[str, list[str]] = {
     "lr_0.003": ["optimizer.lr=0.003"],
     "decay": ["optimizer=adamw", "optimizer.weight_decay=0.1"],
 }
-"""Candidates for the defaults of `data=table`; each changes one of them."""
+"""Candidates for the defaults of `data=table`."""
 
 
 def train_ours(words: list[str], table: pl.DataFrame, is_regression: bool, seed: int) -> Score:
