@@ -120,9 +120,11 @@ def results_of(name: str, recipe: Recipe) -> list[tuple[float, float]]:
     """Reads the measure and the seconds of each finished job, in the order of the seeds."""
     results = []
     for path in sorted((ROOT / "logs" / "sweeps" / f"published_{name}").glob("*/result.json"), key=_number):
+        status = json.loads(path.with_name("status.json").read_text(encoding="utf-8"))
+        if status["state"] != "finished":  # of an earlier start with more seeds, which was stopped
+            continue
         value = json.loads(path.read_text(encoding="utf-8"))["test"][recipe.measure]
-        seconds = json.loads(path.with_name("status.json").read_text(encoding="utf-8"))["seconds"]
-        results.append((float(value), sum(seconds.values())))
+        results.append((float(value), sum(status["seconds"].values())))
     return results
 
 

@@ -15,7 +15,8 @@ page; `FOLDER` is where the data sets lie. The head of a recipe says in what it 
 
 Ours is the mean ± one standard deviation over n seeds, on the test part, which no choice has seen. A published figure
 counts as reached if ours is at most one of our standard deviations worse. Seconds are those of one seed, the median;
-they are left out where other programs ran on the machine.
+they are left out where other programs ran on the machine. [side-by-side.md](side-by-side.md) compares our networks with
+those of others on the same splits.
 
 | data, network, measure | published | ours | n | reached | seconds | command |
 |---|---|---|---|---|---|---|
