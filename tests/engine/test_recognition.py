@@ -517,7 +517,10 @@ def test_what_a_callback_changes_is_what_is_learned(train_run: Any, monkeypatch:
     require_reasons(fast, *reasons)
 
 
+@needs("stacked")
 def test_the_name_of_the_package_is_no_part_of_a_fingerprint() -> None:
+    from mlplab.stacked.same_step import mirrored_functions
+
     descriptions: dict[Any, str] = {}
     for function in (*mirrored_functions(), *functions_of_watchers()):
         edits._describe(function, descriptions, [])
