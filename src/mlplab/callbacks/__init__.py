@@ -7,8 +7,10 @@ from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
 from mlplab.callbacks.flat_cosine import FlatCosine as FlatCosine
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
 from mlplab.callbacks.granted_patience import GrantedPatience as GrantedPatience
+from mlplab.callbacks.hidden_units import HiddenUnits as HiddenUnits
 from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History
+from mlplab.callbacks.learned_function import LearnedFunction as LearnedFunction
 from mlplab.callbacks.learning_rate_range import LearningRateRange as LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard as NonFiniteGuard
 from mlplab.callbacks.own_module import OwnModule as OwnModule

@@ -1,6 +1,7 @@
 """A data set of NumPy arrays, the common form of all sources but tables."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -29,6 +30,7 @@ class Dataset:
         split_rules: constraints of the data on their split.
         weights: (N,) of the rows, finite and not negative; None where they have none.
         image_shape: height and width of images, whose features are pixels row by row; None for other data.
+        truth: the targets without noise, a function of features: (M, F) -> (M,); None where it is not known.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     split_rules: SplitRules = field(default_factory=SplitRules)
     weights: npt.NDArray[np.float64] | None = None
     image_shape: tuple[int, int] | None = None
+    truth: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         """Checks shapes, dtypes and values.

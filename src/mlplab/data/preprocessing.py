@@ -24,6 +24,10 @@ class Preprocessing(nn.Module, ABC):
         """Counts the numeric columns among the features, of which they are the first."""
         return n_features
 
+    def unscaled(self, features: Tensor) -> Tensor | None:
+        """Returns features (B, F) in the unit of the data, float64; None where they are no scaled numbers alone."""
+        return None
+
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values and tensors for a checkpoint."""
@@ -68,6 +72,9 @@ class Standardize(Preprocessing):
         scale = self.scale()
         # Subtracted in float64: for values far from 0, float32 would lose the digits in which they differ.
         return ((features.to(torch.float64) - self.mean) / scale).to(torch.float32)
+
+    def unscaled(self, features: Tensor) -> Tensor:
+        return features.to(torch.float64) * self.scale() + self.mean
 
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, "mean": self.mean, "std": self.std}
