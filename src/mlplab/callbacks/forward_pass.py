@@ -25,7 +25,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def network_outputs(trainer: pl.Trainer, learner: Learner, features: Tensor) -> Tensor:
-    """Computes the network's outputs for rows, in evaluation: (N, F) -> (N, outputs), on the CPU, in 32 bits or more."""
+    """Computes the network's outputs in evaluation: (N, F) -> (N, outputs), on the CPU, in 32 bits or more."""
     found = []
     with evaluating(learner), torch.no_grad():
         for batch in torch.split(features, EVALUATION_BATCH_ROWS):

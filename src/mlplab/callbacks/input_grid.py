@@ -8,6 +8,7 @@ from torch import Tensor
 from mlplab.data.module import DataModule
 from mlplab.figures.function_figures import InputGrid
 from mlplab.learner import Learner
+from mlplab.objectives.objective import predictions
 
 POINTS = {1: 301, 2: 81}
 """Points along each input, by the number of inputs."""
@@ -38,7 +39,7 @@ def grid_of(data: DataModule) -> tuple[InputGrid, Tensor]:
 
     Points of a plane are in rows: the first input changes first.
     """
-    task, parts = data.task, {part: data.part(part) for part in ("train", "val")}  # type: ignore[arg-type]
+    task, parts = data.task, {part: data.part(part) for part in ("train", "val")}
     features = torch.cat([inputs for inputs, _ in parts.values()])
     n_points = POINTS[features.shape[1]]
     low, high = features.min(0).values, features.max(0).values
@@ -67,4 +68,4 @@ def _own_targets(targets: Tensor, data: DataModule) -> Tensor:
     """Returns class indices (n,), or values (n,) in the target's own unit."""
     if data.task.kind == "classification":
         return targets
-    return targets[:, 0].double() * data.task.target_std + data.task.target_mean  # type: ignore[operator]  # one target
+    return predictions(targets.double(), data.task)[:, 0]  # the network's outputs are scaled likewise

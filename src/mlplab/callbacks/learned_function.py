@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
@@ -14,7 +13,7 @@ from mlplab.callbacks.input_grid import grid_of, why_no_grid
 from mlplab.callbacks.notes import tell
 from mlplab.errors import Diverged
 from mlplab.figures.animation import as_frame, as_gif
-from mlplab.figures.function_figures import Array, FunctionPicture, function_picture
+from mlplab.figures.function_figures import FunctionPicture, function_picture
 from mlplab.learner import Learner
 from mlplab.objectives.objective import predictions
 from mlplab.plots import as_png, log_picture
@@ -87,17 +86,20 @@ class LearnedFunction(Callback):
         if picture is None or (self.frames and self.frames[-1]["step"] == trainer.global_step):
             return
         assert isinstance(pl_module, Learner)
-        predicted = predictions(network_outputs(trainer, pl_module, self._points), pl_module.task)
+        outputs = network_outputs(trainer, pl_module, self._points)
         metrics = {name: float(trainer.callback_metrics[name]) for name in SHOWN if name in trainer.callback_metrics}
         frame = {"epoch": epoch, "step": trainer.global_step, "metrics": metrics if epoch else {}}
-        self.frames.append({**frame, "values": packed(predicted, pl_module.task)})
+        self.frames.append({**frame, "values": packed(outputs, pl_module.task)})
         if len(self.frames) > MOST_FRAMES:
             self._thinned *= 2
             every = self.every_n_epochs * self._thinned
             self.frames = [kept for kept in self.frames if kept["epoch"] % every == 0]
-        values = predicted.double().T.reshape(-1, *[len(axis) for axis in picture.grid.axes])
-        picture.draw(values.numpy(), title_of(frame))
+        self._draw(picture, frame, predictions(outputs, pl_module.task).T)
         log_picture(trainer.loggers, NAME, as_png(picture.figure), trainer.global_step)
+
+    def _draw(self, picture: FunctionPicture, frame: dict[str, Any], predicted: Tensor) -> None:
+        values = predicted.double().reshape(-1, *[len(axis) for axis in picture.grid.axes])
+        picture.draw(values.numpy(), title_of(frame))
 
     def _write(self) -> None:
         """Writes the animation, and its last frame as a picture."""
@@ -106,7 +108,7 @@ class LearnedFunction(Callback):
             return
         drawn = []
         for frame in self.frames:
-            picture.draw(unpacked(frame["values"], picture), title_of(frame))
+            self._draw(picture, frame, unpacked(frame["values"], picture.grid.task))
             drawn.append(as_frame(picture.figure))
         write_bytes(self.directory / f"{NAME}.png", as_png(picture.figure))
         write_bytes(self.directory / f"{NAME}.gif", as_gif(drawn))
@@ -126,21 +128,15 @@ def title_of(frame: dict[str, Any]) -> str:
     return f"epoch {frame['epoch']}" + (f": validation {', '.join(told)}" if told else "")
 
 
-def packed(predicted: Tensor, task: Task) -> Tensor:
-    """Returns predictions (N, C) or (N, 1) as 16-bit numbers, (C − 1, N) or (1, N), for the checkpoint."""
+def packed(outputs: Tensor, task: Task) -> Tensor:
+    """Returns what a checkpoint keeps of the network's outputs (N, C or 1), in 16 bits: (C − 1, N), or (1, N)."""
     if task.kind == "regression":
-        # Standardised, as the target's own unit may be too large for 16 bits.
-        return ((predicted.double().T - task.target_mean) / task.target_std).half()
-    return predicted.T[1:].half().contiguous()
+        return outputs.T.half()  # not yet in the target's own unit, which may be too large for 16 bits
+    return predictions(outputs, task).T[1:].half()
 
 
-def unpacked(values: Tensor, picture: FunctionPicture) -> Array:
-    """Returns packed predictions over the grid, as `FunctionPicture.draw` takes them."""
-    task = picture.grid.task
-    known = values.double()
+def unpacked(values: Tensor, task: Task) -> Tensor:
+    """Returns the predictions that `packed` was given the outputs of: (C, N), or (1, N) in the target's own unit."""
     if task.kind == "regression":
-        known = known * task.target_std + task.target_mean  # type: ignore[operator]  # one target
-    else:
-        known = torch.cat([1 - known.sum(0, keepdim=True), known])
-    found: Array = known.reshape(-1, *[len(axis) for axis in picture.grid.axes]).numpy().astype(np.float64)
-    return found
+        return predictions(values.double().T, task).T
+    return torch.cat([1 - values.double().sum(0, keepdim=True), values.double()])
