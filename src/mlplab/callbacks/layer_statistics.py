@@ -107,7 +107,7 @@ class LayerStatistics(Callback):
             logger.log_metrics(shares, step=trainer.global_step)
 
     def findings(self) -> list[str]:
-        """Returns a line on dead units at the end, and one on gradients that vanish then or vanished before training."""
+        """Returns a line on dead units at the end, and one on gradients that vanish then, or did before training."""
         found = []
         dead = [
             f"{n_dead} of {n:,} in {layer}" for layer, (n_dead, n) in self._dead.items() if n_dead > self.dead_above * n

@@ -25,7 +25,8 @@ def mistakes_figure(
 
     Args:
         images: (n, h, w), light where they are 0; n may be 0.
-        true, predicted: names of classes, n each.
+        true: names of classes, (n,).
+        predicted: likewise.
         probabilities: of the predicted class.
         title: of the figure.
     """
@@ -36,7 +37,7 @@ def mistakes_figure(
     longest = max(map(len, [*true, *predicted]), default=1)
     # Long names need room, and stand below each other in any case.
     width = 0.86 if longest <= 3 else min(0.5 + 0.075 * min(longest, 18), 1.6)
-    figure = Figure(figsize=(columns * width + 0.2, rows * 1.32 + 0.5), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(columns * width + 0.2, rows * 1.16 + 0.4), dpi=DOTS_PER_INCH, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -47,5 +48,7 @@ def mistakes_figure(
             0, -0.2, f"said {short_name(made, 18)}, {probability:.0%}",
             transform=axes.transAxes, va="top", fontsize=7, color=COLOURS[1], fontweight="bold",
         )  # fmt: skip
+    # Room for the two lines below each image.
+    figure.get_layout_engine().set(hspace=0.32, h_pad=0.02)  # type: ignore[union-attr,call-arg]
     figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     return figure

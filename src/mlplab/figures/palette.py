@@ -25,7 +25,7 @@ def diverging() -> "Colormap":
     from matplotlib.colors import LinearSegmentedColormap
 
     found = LinearSegmentedColormap.from_list("diverging", ["#2f5d8c", COLOURS[0], "#f7f7f7", COLOURS[1], "#b5404f"])
-    found.set_bad("#dddddd")
+    found.set_bad("#b8b8b8")
     return found
 
 
@@ -34,6 +34,13 @@ def growing() -> "Colormap":
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("growing", ["#c6d8ea", COLOURS[0], "#0c2a4a"])
+
+
+def depth() -> "Colormap":
+    """Returns the map for a loss: dark where it is small, nearly white where it is large."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("depth", ["#0c2a4a", COLOURS[0], "#a9c3de", "#f4f7fb"])
 
 
 def style(axes: "Axes") -> None:
