@@ -51,6 +51,7 @@ class LearnedFunction(Callback):
         self.every_n_epochs = every_n_epochs
         self.frames: list[dict[str, Any]] = []
         self._thinned = 1
+        self._pngs: dict[int, bytes] = {}
         self._picture: FunctionPicture | None = None
         self._points = torch.empty(0)
 
@@ -86,32 +87,35 @@ class LearnedFunction(Callback):
         if picture is None or (self.frames and self.frames[-1]["step"] == trainer.global_step):
             return
         assert isinstance(pl_module, Learner)
-        outputs = network_outputs(trainer, pl_module, self._points)
+        values = packed(network_outputs(trainer, pl_module, self._points), pl_module.task)
         metrics = {name: float(trainer.callback_metrics[name]) for name in SHOWN if name in trainer.callback_metrics}
-        frame = {"epoch": epoch, "step": trainer.global_step, "metrics": metrics if epoch else {}}
-        self.frames.append({**frame, "values": packed(outputs, pl_module.task)})
+        frame = {"epoch": epoch, "step": trainer.global_step, "metrics": metrics if epoch else {}, "values": values}
+        self.frames.append(frame)
         if len(self.frames) > MOST_FRAMES:
             self._thinned *= 2
             every = self.every_n_epochs * self._thinned
             self.frames = [kept for kept in self.frames if kept["epoch"] % every == 0]
-        self._draw(picture, frame, predictions(outputs, pl_module.task).T)
-        log_picture(trainer.loggers, NAME, as_png(picture.figure), trainer.global_step)
+        log_picture(trainer.loggers, NAME, self._drawn(picture, frame), trainer.global_step)
 
-    def _draw(self, picture: FunctionPicture, frame: dict[str, Any], predicted: Tensor) -> None:
-        values = predicted.double().reshape(-1, *[len(axis) for axis in picture.grid.axes])
-        picture.draw(values.numpy(), title_of(frame))
+    def _drawn(self, picture: FunctionPicture, frame: dict[str, Any]) -> bytes:
+        """Draws a frame, unless it has been drawn since this process began."""
+        if frame["step"] not in self._pngs:
+            # As it is kept in 16 bits, so that it is the same whether the run was resumed or not.
+            predicted = unpacked(frame["values"], picture.grid.task)
+            values = predicted.double().reshape(-1, *[len(axis) for axis in picture.grid.axes])
+            picture.draw(values.numpy(), title_of(frame))
+            self._pngs[frame["step"]] = as_frame(picture.figure)
+        return self._pngs[frame["step"]]
 
     def _write(self) -> None:
         """Writes the animation, and its last frame as a picture."""
         picture = self._picture
         if picture is None or not self.frames:
             return
-        drawn = []
-        for frame in self.frames:
-            self._draw(picture, frame, unpacked(frame["values"], picture.grid.task))
-            drawn.append(as_frame(picture.figure))
+        write_bytes(self.directory / f"{NAME}.gif", as_gif([self._drawn(picture, frame) for frame in self.frames]))
+        self._pngs.pop(self.frames[-1]["step"])
+        self._drawn(picture, self.frames[-1])
         write_bytes(self.directory / f"{NAME}.png", as_png(picture.figure))
-        write_bytes(self.directory / f"{NAME}.gif", as_gif(drawn))
 
     def state_dict(self) -> dict[str, Any]:
         return {"frames": list(self.frames), "thinned": self._thinned}

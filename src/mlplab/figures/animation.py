@@ -1,6 +1,6 @@
 """Animations of figures, as looping GIF files."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -30,20 +30,20 @@ MOST_BYTES = 1_000_000
 """Of a file; of one that would be larger, every other frame is left out."""
 
 
-def as_frame(figure: "Figure", dots_per_inch: int = DOTS_PER_INCH) -> Image.Image:
-    """Draws a figure as one frame, of the same size each time."""
+def as_frame(figure: "Figure") -> bytes:
+    """Draws a figure as a PNG, of the same size each time."""
     buffer = BytesIO()
     with without_glyph_warnings():
-        figure.savefig(buffer, format="png", dpi=dots_per_inch, pil_kwargs={"compress_level": 1})
-    return Image.open(buffer).convert("RGB")
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
 
 
-def as_gif(frames: Iterable[Image.Image]) -> bytes:
-    """Encodes frames of one size as an animation that begins again at its end.
+def as_gif(frames: Sequence[bytes]) -> bytes:
+    """Encodes PNGs of one size as an animation that begins again at its end.
 
     All frames have the colours of the last one, the most varied: with colours of its own, each would flicker.
     """
-    drawn = list(frames)
+    drawn = [Image.open(BytesIO(frame)).convert("RGB") for frame in frames]
     palette = drawn[-1].quantize(COLOURS, dither=Image.Dither.NONE)
     # Pillow looks for the nearest colour roughly: of several near white, it would not always take the paper's.
     numbers = palette.getpalette() or []
@@ -55,5 +55,5 @@ def as_gif(frames: Iterable[Image.Image]) -> bytes:
     durations = [MILLISECONDS] * len(others) + [MILLISECONDS_OF_LAST]
     first.save(buffer, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
     if buffer.tell() > MOST_BYTES and len(drawn) > 2:
-        return as_gif(drawn[(len(drawn) - 1) % 2 :: 2])  # the last one stays
+        return as_gif(frames[(len(frames) - 1) % 2 :: 2])  # the last one stays
     return buffer.getvalue()

@@ -86,6 +86,10 @@ class FunctionPicture:
             artist.remove()
         self._drawn = self._draw(values)
         self.axes.set_title(title, fontsize=10, loc="left")
+        if self.figure.get_layout_engine() is not None:
+            # Once is enough, and is a third of the time that drawing takes.
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
 
     def _prepare(self) -> None:
         """Draws what does not change."""
