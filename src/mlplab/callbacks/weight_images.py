@@ -77,6 +77,7 @@ class WeightImages(Callback):
         shown = weights[longest].masked_fill(self._constant, float("nan")).reshape(-1, *self._shape)
         n = len(weights)
         which = f"{n} units" if n == len(shown) else f"the {len(shown)} of {n:,} units with the longest weights"
+        which += "; grey: pixels that are constant in training" if self._constant.any() else ""
         figure = tiles_figure(shown.numpy(), "weight of the pixel", f"weights of the first layer, {when}\n{which}")
         png = as_png(figure)
         if is_logged:

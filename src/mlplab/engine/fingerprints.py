@@ -20,8 +20,8 @@ FINGERPRINTS = {
         "on_fit_start:903234d48e on_train_epoch_end:0121ed4ef4 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
-        "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
-        "on_train_epoch_end:f6f1841aaf on_train_start:8fde954dbf state_dict:1647ac8759 "
+        "__init__:f62bd76a04 _write:0982662b36 load_state_dict:32e0355d9e on_train_end:56dc44f92f "
+        "on_train_epoch_end:5b342b8345 on_train_start:7b6c25a860 state_dict:1647ac8759 "
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "

@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlplab.figures.palette import growing, style
 from mlplab.plots import DOTS_PER_INCH, short_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MOST_LINES = 9
+"""Measurements that are drawn: the first, the last, and others at equal distances between them."""
 
 TURNED_FROM = 5
 """Layers from which on their names stand slanted."""
@@ -17,7 +22,8 @@ def gradient_depth_figure(by_epoch: Sequence[tuple[int, Mapping[str, float]]], t
     """Draws the size of the gradient in each layer, from the inputs to the outputs, a line for each epoch.
 
     Args:
-        by_epoch: epoch, and layer → root mean square of the gradient of its weights. 0 has no place on the scale.
+        by_epoch: epoch, and layer → root mean square of the gradient of its weights; 0 is left out, as its logarithm is
+            not finite.
         title: of the figure.
     """
     from matplotlib.figure import Figure
@@ -25,8 +31,10 @@ def gradient_depth_figure(by_epoch: Sequence[tuple[int, Mapping[str, float]]], t
     layers = list(by_epoch[0][1])
     figure = Figure(figsize=(5.0, 3.7), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
-    colours, last = growing(), len(by_epoch) - 1
-    for place, (epoch, sizes) in enumerate(by_epoch):
+    n_lines = min(len(by_epoch), MOST_LINES)
+    shown = [by_epoch[round(place)] for place in np.linspace(0, len(by_epoch) - 1, n_lines)]
+    colours, last = growing(), n_lines - 1
+    for place, (epoch, sizes) in enumerate(shown):
         known = [sizes[layer] or float("nan") for layer in layers]
         # Few names: the first, the middle and the last line.
         label = f"epoch {epoch}" if epoch else "before training"
@@ -34,6 +42,9 @@ def gradient_depth_figure(by_epoch: Sequence[tuple[int, Mapping[str, float]]], t
             range(len(layers)), known, color=colours(place / max(last, 1)), marker="o", markersize=3.5,
             linewidth=2 if place in (0, last) else 1.1, label=label if place in {0, last // 2, last} else None,
         )  # fmt: skip
+    zeros = [size == 0 for _, sizes in shown for size in sizes.values()]
+    if any(zeros):
+        title += "; all are 0" if all(zeros) else "; those that are 0 have no point"
     axes.set_yscale("log")
     is_turned = len(layers) >= TURNED_FROM
     names = [short_name(name, 16) for name in layers]

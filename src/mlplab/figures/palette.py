@@ -25,8 +25,7 @@ def diverging() -> "Colormap":
     from matplotlib.colors import LinearSegmentedColormap
 
     found = LinearSegmentedColormap.from_list("diverging", ["#2f5d8c", COLOURS[0], "#f7f7f7", COLOURS[1], "#b5404f"])
-    found.set_bad("#b8b8b8")
-    return found
+    return found.with_extremes(bad="#b8b8b8")
 
 
 def growing() -> "Colormap":

@@ -39,7 +39,8 @@ def plane_figure(positions: Array, losses: Array, name: str, what: str) -> "Figu
     figure = Figure(figsize=(5.2, 4.4), dpi=DOTS_PER_INCH, layout="compressed")
     axes = figure.add_subplot()
     drawn = np.ma.masked_invalid(losses)
-    low, high = float(drawn.min()), float(drawn.max())
+    known = drawn.compressed()
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if not high > low:
         high = low + 1.0
     is_logarithmic = low > 0 and high > LOGARITHMIC_FROM * low
