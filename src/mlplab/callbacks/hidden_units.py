@@ -1,6 +1,7 @@
 """Draws what each hidden unit computes over one or two inputs."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -23,11 +24,11 @@ NAME = "hidden_units"
 class HiddenUnits(Callback):
     """Draws the activation of every hidden unit: a small map of the plane for each, or a curve over a single input.
 
-    A figure for each layer goes to TensorBoard before training, every few epochs, and at its end; the last ones are
-    written as files, hidden_units_LAYER.png. Of an ensemble the first member is drawn.
+    A figure for each layer goes to TensorBoard and to hidden_units_LAYER.png before training, every few epochs, and at
+    its end. Of an ensemble the first member is drawn.
 
     Args:
-        directory: for the files.
+        directory: for the files, which hold the newest figures.
         every_n_epochs: how often.
     """
 
@@ -36,6 +37,7 @@ class HiddenUnits(Callback):
         self.every_n_epochs = every_n_epochs
         self._grid: InputGrid | None = None
         self._points = torch.empty(0)
+        self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._grid = None
@@ -55,22 +57,19 @@ class HiddenUnits(Callback):
             self._draw(trainer, pl_module, f"epoch {epoch}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Of the last epoch TensorBoard may have them already.
-        is_new = trainer.current_epoch % self.every_n_epochs != 0
-        self._draw(trainer, pl_module, f"epoch {trainer.current_epoch}", is_logged=is_new, is_written=True)
+        self._draw(trainer, pl_module, f"epoch {trainer.current_epoch}")
 
-    def _draw(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        when: str,
-        *,
-        is_logged: bool = True,
-        is_written: bool = False,
-    ) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._last_step = state_dict["last_step"]
+
+    def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, when: str) -> None:
         grid = self._grid
-        if grid is None:
+        if grid is None or trainer.global_step == self._last_step:
             return
+        self._last_step = trainer.global_step
         assert isinstance(pl_module, Learner)
         points = trainer.precision_plugin.convert_input(self._points.to(pl_module.device))
         with evaluating(pl_module), torch.no_grad(), recording_activations(pl_module.model) as activations:
@@ -80,7 +79,5 @@ class HiddenUnits(Callback):
             over_inputs = of_units.double().cpu().T.reshape(-1, *[len(axis) for axis in grid.axes])
             figure = units_figure(over_inputs.numpy().astype(np.float64), grid.axes, grid.names, f"{layer}, {when}")
             png = as_png(figure)
-            if is_logged:
-                log_picture(trainer.loggers, f"{NAME}/{layer}", png, trainer.global_step)
-            if is_written:
-                write_bytes(self.directory / f"{NAME}_{layer}.png", png)
+            write_bytes(self.directory / f"{NAME}_{layer}.png", png)
+            log_picture(trainer.loggers, f"{NAME}/{layer}", png, trainer.global_step)

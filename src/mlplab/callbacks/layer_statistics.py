@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mlplab.callbacks.forward_pass import evaluating
 from mlplab.callbacks.hidden_activations import recording_activations
 from mlplab.callbacks.histograms import log_histograms
-from mlplab.callbacks.notes import tell
+from mlplab.callbacks.notes import has_time_to_draw, tell
 from mlplab.data.module import DataModule
 from mlplab.errors import counted
 from mlplab.figures.layer_figures import gradient_depth_figure
@@ -78,9 +78,16 @@ class LayerStatistics(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._measure(trainer, pl_module, trainer.current_epoch)
+        self._draw(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if has_time_to_draw(exception):
+            self._draw(trainer)
+
+    def _draw(self, trainer: pl.Trainer) -> None:
         if self.gradients and self._rows:
-            figure = gradient_depth_figure(self.gradients, f"gradient by depth, {counted(len(self._rows[0]), 'row')}")
-            png = as_png(figure)
+            title = f"gradient by depth, {counted(len(self._rows[0]), 'training row')}"
+            png = as_png(gradient_depth_figure(self.gradients, title))
             write_bytes(self.directory / "gradients_by_depth.png", png)
             log_picture(trainer.loggers, "gradients_by_depth", png, trainer.global_step)
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mlplab.callbacks.forward_pass import network_outputs
 from mlplab.callbacks.input_grid import grid_of, why_no_grid
-from mlplab.callbacks.notes import tell
-from mlplab.errors import Diverged
+from mlplab.callbacks.notes import has_time_to_draw, tell
 from mlplab.figures.animation import as_frame, as_gif
 from mlplab.figures.function_figures import FunctionPicture, function_picture
 from mlplab.learner import Learner
@@ -78,7 +77,7 @@ class LearnedFunction(Callback):
         self._write()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Diverged):  # one sees how
+        if has_time_to_draw(exception):  # of a run that diverges one sees how
             self._write()
 
     def _take(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:

@@ -1,6 +1,7 @@
 """Draws the weights of the first layer as images, where the data are images."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -20,12 +21,12 @@ NAME = "weight_images"
 class WeightImages(Callback):
     """Draws the incoming weights of each unit of the first layer, pixel by pixel.
 
-    A figure goes to TensorBoard before training, every few epochs, and at its end; the last one is written as a file.
+    A figure goes to TensorBoard and to the file weight_images.png before training, every few epochs, and at its end.
     Of more than `MOST_UNITS` units, those with the longest weights are drawn. A pixel that is constant in the training
-    part, and therefore always 0 once it is standardised, is grey: its weight has no effect, and never changes.
+    part, and therefore always 0 once it is standardised, is grey: its weight has no effect.
 
     Args:
-        directory: for the file.
+        directory: for the file, which holds the newest figure.
         every_n_epochs: how often.
     """
 
@@ -35,6 +36,7 @@ class WeightImages(Callback):
         self._weight: Tensor | None = None
         self._shape = (0, 0)
         self._constant = torch.empty(0, dtype=torch.bool)
+        self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._weight = None
@@ -52,10 +54,9 @@ class WeightImages(Callback):
             return
         self._weight, self._shape = first.weight, shape
         preprocessor = data.preprocessor
-        is_constant = (
-            preprocessor.std <= 1e-12 * preprocessor.mean.abs() if isinstance(preprocessor, Standardize) else None
-        )
-        self._constant = torch.zeros(n_pixels, dtype=torch.bool) if is_constant is None else is_constant
+        # Pixels of one byte are all scaled alike, so that one that is constant is no 0 and adds to the bias.
+        is_standardized = isinstance(preprocessor, Standardize)
+        self._constant = preprocessor.is_constant() if is_standardized else torch.zeros(n_pixels, dtype=torch.bool)
         if trainer.global_step == 0:
             self._draw(trainer, "before training")
 
@@ -65,13 +66,18 @@ class WeightImages(Callback):
             self._draw(trainer, f"epoch {epoch}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Of the last epoch TensorBoard may have it already.
-        is_new = trainer.current_epoch % self.every_n_epochs != 0
-        self._draw(trainer, f"epoch {trainer.current_epoch}", is_logged=is_new, is_written=True)
+        self._draw(trainer, f"epoch {trainer.current_epoch}")
 
-    def _draw(self, trainer: pl.Trainer, when: str, *, is_logged: bool = True, is_written: bool = False) -> None:
-        if self._weight is None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._last_step = state_dict["last_step"]
+
+    def _draw(self, trainer: pl.Trainer, when: str) -> None:
+        if self._weight is None or trainer.global_step == self._last_step:
             return
+        self._last_step = trainer.global_step
         weights = self._weight.detach().cpu().double()
         longest = weights.norm(dim=1).argsort(descending=True, stable=True)[:MOST_UNITS].sort().values
         shown = weights[longest].masked_fill(self._constant, float("nan")).reshape(-1, *self._shape)
@@ -80,7 +86,5 @@ class WeightImages(Callback):
         which += "; grey: pixels that are constant in training" if self._constant.any() else ""
         figure = tiles_figure(shown.numpy(), "weight of the pixel", f"weights of the first layer, {when}\n{which}")
         png = as_png(figure)
-        if is_logged:
-            log_picture(trainer.loggers, NAME, png, trainer.global_step)
-        if is_written:
-            write_bytes(self.directory / f"{NAME}.png", png)
+        write_bytes(self.directory / f"{NAME}.png", png)
+        log_picture(trainer.loggers, NAME, png, trainer.global_step)
