@@ -126,6 +126,12 @@ RULES: dict[str, Rule] = {
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,
+    "callbacks.hidden_units.every_n_epochs": COUNT,
+    "callbacks.layer_statistics.dead_above": SHARE,
+    "callbacks.layer_statistics.every_n_epochs": COUNT,
+    "callbacks.layer_statistics.vanishing_below": NOT_NEGATIVE,
+    "callbacks.learned_function.every_n_epochs": COUNT,
+    "callbacks.weight_images.every_n_epochs": COUNT,
     "callbacks.learning_rate_range.low": POSITIVE,
     "callbacks.learning_rate_range.high": POSITIVE,
     "callbacks.learning_rate_range.n_steps": Rule(

@@ -8,7 +8,7 @@ FINGERPRINTS = {
     "mlplab.building": "build_data:605f1468f7 build_trainer:4fe2c6b531",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
-    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:7c7c1682e4 on_test_start:cef86a1ee3",
+    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:1eb8a1b764 on_test_start:26ac292d78",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:a612f90ae0 _on_safe_point:a9d623b4c7 _tell_best:4c49100e7e consider:14d68585c3 is_due:e8847ae787 "
         "on_exception:8349126279 on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_save_checkpoint:58a85517c1 "
@@ -20,8 +20,8 @@ FINGERPRINTS = {
         "on_fit_start:903234d48e on_train_epoch_end:1bd5f065a0 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
-        "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
-        "on_train_epoch_end:f6f1841aaf on_train_start:8fde954dbf state_dict:1647ac8759 "
+        "__init__:f62bd76a04 _write:0982662b36 load_state_dict:32e0355d9e on_train_end:56dc44f92f "
+        "on_train_epoch_end:5b342b8345 on_train_start:7b6c25a860 state_dict:1647ac8759 "
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:0e0f1c0331 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
@@ -56,8 +56,8 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:f78976d369 _batches:9c1d316624 _scaled_targets:b3261e24b5 _split:7897b5978a as_dict:9fedfe8bad "
-        "part:a0fb252288 predict_dataloader:ebdb5e5ca5 read:85fa4b68b5 setup:191552a3da test_dataloader:64fef0ca61 "
+        "__init__:2dea3f1f7c _batches:9c1d316624 _scaled_targets:b3261e24b5 _split:7897b5978a as_dict:9fedfe8bad "
+        "part:a0fb252288 predict_dataloader:ebdb5e5ca5 read:85fa4b68b5 setup:aaacdb0395 test_dataloader:64fef0ca61 "
         "train_dataloader:191a662a54 val_dataloader:1b111f6cf1 "
     ),
     "mlplab.learner.Learner": (
