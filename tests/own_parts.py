@@ -62,6 +62,28 @@ class Autoencoder(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), 0.01)
 
 
+class WithBackbone(pl.LightningModule):
+    """A head behind a backbone, which callbacks freeze; its optimizer begins with the head."""
+
+    def __init__(self, in_features: int, out_features: int, learning_rate: float = 0.01) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(in_features, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.head = nn.Linear(8, out_features)
+        self.learning_rate = learning_rate
+
+    def _loss(self, batch: Any) -> Tensor:
+        return functional.cross_entropy(self.head(self.backbone(batch[0])), batch[1])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self._loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.head.parameters(), self.learning_rate)
+
+
 class TwoOptimizers(pl.LightningModule):
     """Makes its updates itself, logs a value of training, and has neither validation nor test."""
 

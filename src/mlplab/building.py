@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.augmentation import Augmentation, RandomShift
-from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.compatibility import FINDERS, require_compatible
 from mlplab.callbacks.own_module import OwnModule
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
@@ -89,9 +89,16 @@ def require_device(config: DictConfig) -> None:
         UserError: PyTorch finds no GPU, or float16 is asked for without one.
     """
     accelerator, precision = config.trainer.accelerator, str(config.trainer.precision)
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.accelerator=mps must find Apple's GPU", "PyTorch sees none", "trainer=cpu")
     # Apple's GPU, which PyTorch calls mps, counts as a GPU for Lightning's accelerator=gpu.
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise UserError(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
+    if config.trainer.get("sync_batchnorm") and not is_on_gpu(config):
+        # PyTorch's SyncBatchNorm has no code for the CPU, and says so at the first step.
+        raise UserError(
+            "trainer.sync_batchnorm must run on GPUs", "the run is on the CPU", "model.normalization=layer without it"
+        )
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise UserError(
             "float16 precision must run on a GPU",
@@ -592,6 +599,8 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
                 f"{node.get('_target_')} built {type(callback).__name__}",
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
+        if isinstance(callback, FINDERS):  # it has found its value before
+            continue
         if isinstance(callback, Pruning):
             from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
@@ -631,7 +640,7 @@ def build_trainer(
     learner: pl.LightningModule,
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
-    require_compatible(callbacks, loggers)
+    require_compatible(callbacks, loggers, learner)
     flags = _plain(config.trainer)
     # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
@@ -645,6 +654,13 @@ def build_trainer(
             f"trainer.val_check_interval={interval}",
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
         )
+    share = flags.get("overfit_batches") or 0
+    if isinstance(share, float) and 0 < share < 1 and isinstance(data, DataModule):
+        # Lightning takes the same share of the validation, which is a batch or two here.
+        raise UserError(
+            "trainer.overfit_batches must be a number of batches", f"trainer.overfit_batches={share}",
+            f"trainer.overfit_batches={max(1, round(share * n_batches))}",
+        )  # fmt: skip
     if flags.get("profiler") is not None:
         # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])

@@ -22,6 +22,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.run_reading import found_before
 from mlplab.runs.summary import log_result
 
 
@@ -78,6 +79,9 @@ def evaluate_best(
         "validation": validation_metrics,
         "test": test_metrics,
     }
+    found = found_before(directory.path)
+    if found:
+        result["found"] = found
     if calibration is not None and calibration.summary:
         result["calibration"] = calibration.summary
     # The file first: it is there even if a logger raises.

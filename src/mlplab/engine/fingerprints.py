@@ -5,19 +5,19 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3693f02de7 build_trainer:77faff245d",
+    "mlplab.building": "build_data:3693f02de7 build_trainer:8f78b40b40",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:a612f90ae0 _on_safe_point:7d6d883153 _tell_best:4c49100e7e consider:80c6d12196 is_due:f80b311f6d "
-        "on_exception:b3e51016f4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda "
-        "on_train_end:2895d20a80 on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c "
+        "on_exception:b3e51016f4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:d8d55c378f "
+        "on_train_end:2895d20a80 on_train_start:e7fdf8d4ee on_validation_batch_start:6b7a39833c "
         "on_validation_end:8f493ee296 setup:ca4e3591f7 write:a7cb130080 write_best:af76d78306 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
-        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:095686169d on_exception:444df1f27b "
-        "on_fit_start:903234d48e on_train_epoch_end:0121ed4ef4 "
+        "__init__:0218883546 _find_layers:c9b728d4c1 flush_logs:9d890ec297 on_before_optimizer_step:beb0805a18 "
+        "on_exception:444df1f27b on_fit_start:fe2097f94d on_train_epoch_end:0121ed4ef4 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
         "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
@@ -62,7 +62,7 @@ FINGERPRINTS = {
     ),
     "mlplab.learner.Learner": (
         "__init__:0ab4b8a28e _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:9a14140f64 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "configure_optimizers:1db9f28afe mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
         "optimizer_step:93727a4421 test_step:e76314071d total_steps:673270171c training_step:443a271862 "
         "validation_step:e1a14d5c63 "
@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:c5f1971beb",
-    "mlplab.training": "_fit:b502d664f3 train:026d283be3",
+    "mlplab.result": "evaluate_best:e45e098c05",
+    "mlplab.training": "_fit:b502d664f3 train:00c68456e7",
     "train": "main:865fe05d1d",
 }

@@ -137,8 +137,11 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[st
         info.differs = info.name in first
     data.content = content.SerializeToString()
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
+    summaries = [*([columns] if best else []), start, end]
+    if not config.trainer.get("enable_autolog_hparams", True):
+        summaries = []
     for writer in writers:
-        for summary in (*([columns] if best else []), start, end):
+        for summary in summaries:
             writer.file_writer.add_summary(summary)
         for name, value in best.items():
             writer.add_scalar(name, value, result["steps"])

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,13 @@ def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
 
 
 @flushed_together()
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule | OwnData, n_parameters: int) -> str:
+def write_manifest(
+    directory: RunDirectory,
+    config: DictConfig,
+    data: DataModule | OwnData,
+    n_parameters: int,
+    found: Mapping[str, Any],
+) -> str:
     """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
     Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
@@ -148,6 +154,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
                 "rows": data.n_rows,
             },
             "parameters": n_parameters,
+            **({"found": dict(found)} if found else {}),
         },
     )
     return text

@@ -24,12 +24,12 @@ from mlplab.runs.directory import never_began
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.layout import CONFIG, MANIFEST, STATUS
 from mlplab.runs.lock import is_alive
-from mlplab.runs.run_reading import read_result, read_state
+from mlplab.runs.run_reading import found_before, read_result, read_state
 from mlplab.runs.signals import HANDLED, name_of
 from mlplab.runs.untrusted_config import read_yaml
 from mlplab.slurm import REQUEUES
 from mlplab.sweeps.gpus import VISIBLE, n_gpus_wanted, own_gpus
-from mlplab.sweeps.ledger import require_same
+from mlplab.sweeps.ledger import MAY_DIFFER, require_same
 
 STOPPING = ".stopping"
 """File in the sweep's directory while its processes are asked to stop: no job begins then."""
@@ -212,7 +212,8 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
     then: Any = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
     now: Any = OmegaConf.to_container(config, resolve=False)
     # What conf/ has gained since was told for the whole sweep; what is typed was compared there.
-    require_same(extended(then, now), now, directory.name)
+    may_differ = (*MAY_DIFFER, *found_before(directory))
+    require_same(extended(then, now), now, directory.name, may_differ)
     return True
 
 
