@@ -74,7 +74,7 @@ def test_a_module_is_given_its_rate_by_its_own_option(train_run: Any) -> None:
 
 
 def test_data_of_ones_own_are_given_their_batch_size(train_run: Any) -> None:
-    run = train_run("data._target_=own_parts.PictureData", *SMALL[1:], SIZE)
+    run = train_run("~data", "+data._target_=own_parts.PictureData", *SMALL[1:], SIZE)
     assert run.result["found"] == {"data.batch_size": 8}
 
 

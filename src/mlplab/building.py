@@ -665,6 +665,11 @@ def build_trainer(
         # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    # Without a bar among the callbacks, Lightning would draw its own.
+    if flags.get("enable_progress_bar") is None:
+        flags["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if not flags["enable_progress_bar"]:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     environment = environment_of(config)
     try:
         trainer = pl.Trainer(
@@ -740,5 +745,16 @@ def silence_lightning() -> None:
     """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It has a handler of its own; with Hydra's, each message would be shown twice.
+    logging.getLogger("lightning").propagate = False
+    # Callbacks speak only where they are asked to: by verbose=true, or for a summary of the model.
+    logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)
+    told = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    told.setLevel(logging.INFO)
+    told.addFilter(_is_of_a_callback)
     for message in SILENCED:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _is_of_a_callback(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or Path(record.pathname).parent.name == "callbacks"

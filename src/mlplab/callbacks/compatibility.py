@@ -11,6 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mlplab.errors import UserError
 
 NEVER: dict[type[Callback], tuple[str, str, str]] = {
+    lightnings.BasePredictionWriter: (
+        "a callback must have something to do",
+        "{name} waits for predictions, which no run makes",
+        "scripts/predict.py, which writes a file of them",
+    ),
     lightnings.OnExceptionCheckpoint: (
         "a new run must begin from its seed",
         "{name} makes it begin from a file in its dirpath",

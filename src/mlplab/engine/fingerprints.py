@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3693f02de7 build_trainer:8f78b40b40",
+    "mlplab.building": "build_data:3693f02de7 build_trainer:f3db507761",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:e45e098c05",
+    "mlplab.result": "evaluate_best:79d58437bb",
     "mlplab.training": "_fit:b502d664f3 train:00c68456e7",
     "train": "main:865fe05d1d",
 }

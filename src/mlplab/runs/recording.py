@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -126,7 +127,7 @@ def write_manifest(
     config: DictConfig,
     data: DataModule | OwnData,
     n_parameters: int,
-    found: Mapping[str, Any],
+    found: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
