@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 from hydra.errors import OverrideParseException
 
-from mlplab.cli.composition_errors import explain_composition_error, require_known_flags, require_read_options
+from mlplab.cli.composition_errors import (
+    explain_composition_error,
+    require_known_flags,
+    require_read_options,
+    require_single_choices,
+)
 from mlplab.errors import UserError
 
 
@@ -71,3 +76,12 @@ def test_a_word_that_does_not_parse_is_told_with_what_was_meant(
     monkeypatch.setattr(sys, "argv", ["train.py", *words.split()])
     error = OverrideParseException(override=words.split()[0], message="")
     assert explain_composition_error(error, [], root / "conf").hint.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    "words", [["~data", "+data._target_=own_parts.PictureData"], ["~model", "+model={_target_: a.B}"]]
+)
+def test_a_group_that_is_taken_away_may_be_named_anew(words: list[str]) -> None:
+    require_single_choices(words)
+    with pytest.raises(UserError, match="must be chosen"):
+        require_single_choices(words[:1])

@@ -110,8 +110,8 @@ def require_single_choices(overrides: Sequence[str]) -> None:
                 f"{name} must be one choice", text, command("train.py", "-m", f"{name}={value.strip('[]')}")
             )
         group = text.removeprefix("~")
-        added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
-        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model={_target_: …}` is a choice
+        added = {re.split("[=.]", one.lstrip("+"))[0] for one in overrides if one.startswith("+")}
+        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model._target_=…` is a choice
             raise UserError(f"{group} must be chosen", text, f"{group}={REQUIRED[group]}")
 
 

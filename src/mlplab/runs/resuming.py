@@ -16,6 +16,7 @@ from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import UserError, printable
+from mlplab.learner import Learner
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
@@ -196,5 +197,6 @@ def prepare_run_files(
     for line in [*data_and_model(data, learner), *(f"found   {key}={shown(value)}" for key, value in found.items())]:
         log.info(line)
     if saved is None and config.trainer.get("enable_autolog_hparams", True):
-        log_configuration(loggers, config, text, kind=data.task.kind)
+        # A module of one's own logs what it likes, from batches of any form.
+        log_configuration(loggers, config, text, kind=data.task.kind if isinstance(learner, Learner) else None)
     return saved
