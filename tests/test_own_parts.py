@@ -119,7 +119,7 @@ def test_parts_of_pytorch_and_others_are_choices(train_run: Any, words: list[str
             "mode must be max",
         ),
         (["+scheduler._target_=torch.optim.lr_scheduler.PolynomialLR", "+scheduler.powr=2"], r"try scheduler\.power=2"),
-        (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], "missing 1 required .*step_size"),
+        (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], r"1 required .*try scheduler\.step_size="),
         (["+scheduler._target_=own_parts.cubic"], "scheduler must be"),
         (
             ["+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+scheduler.monitor=val/acuracy"],
@@ -148,6 +148,7 @@ def test_mistakes_are_refused_before_the_run(train_run: Any, tmp_path: Path, wor
         ([*PICTURES, f"{MODULE}.Autoencoder"], "val_loss"),
         (["data=iris", f"{MODULE}.TwoOptimizers", "mode=min"], "pull"),
         (["data=iris", f"{MODULE}.Mixed"], "val/loss"),
+        (["~data", "+data._target_=own_parts.SequenceData", f"{MODULE}.OfSequences", "logger=tensorboard"], "val/loss"),
         ([*PICTURES, "~model", "+model._target_=own_parts.Convolution"], "val/loss"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.augmentation import build_augmentation
-from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.compatibility import FINDERS, require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install
@@ -345,6 +345,8 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
                 f"{node.get('_target_')} built {type(callback).__name__}",
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
+        if isinstance(callback, FINDERS):  # it has found its value before
+            continue
         if isinstance(callback, Pruning) and is_there("sweeps"):
             from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
@@ -384,7 +386,7 @@ def build_trainer(
     learner: pl.LightningModule,
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
-    require_compatible(callbacks, loggers)
+    require_compatible(callbacks, loggers, learner)
     flags = plain_values(config.trainer)
     # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
@@ -398,10 +400,22 @@ def build_trainer(
             f"trainer.val_check_interval={interval}",
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
         )
+    share = flags.get("overfit_batches") or 0
+    if isinstance(share, float) and 0 < share < 1 and isinstance(data, DataModule):
+        # Lightning takes the same share of the validation, which is a batch or two here.
+        raise UserError(
+            "trainer.overfit_batches must be a number of batches", f"trainer.overfit_batches={share}",
+            f"trainer.overfit_batches={max(1, round(share * n_batches))}",
+        )  # fmt: skip
     if flags.get("profiler") is not None:
         # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    # Without a bar among the callbacks, Lightning would draw its own.
+    if flags.get("enable_progress_bar") is None:
+        flags["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if not flags["enable_progress_bar"]:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     environment = environment_of(config)
     try:
         trainer = pl.Trainer(

@@ -11,6 +11,7 @@ from mlplab.cli.composition_errors import (
     of_each_choice,
     require_known_flags,
     require_read_options,
+    require_single_choices,
 )
 from mlplab.errors import UserError
 
@@ -105,3 +106,12 @@ def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path) -> Non
     words = of_each_choice(["-m", "optimizer=momentum,nesterov", "optimizer.momntum=0.5"], root / "conf")
     told = explain_composition_error(HydraException(), words[1:], root / "conf")
     assert (told.actual, told.hint) == ("optimizer.momntum=0.5", "optimizer.momentum=0.5")
+
+
+@pytest.mark.parametrize(
+    "words", [["~data", "+data._target_=own_parts.PictureData"], ["~model", "+model={_target_: a.B}"]]
+)
+def test_a_group_that_is_taken_away_may_be_named_anew(words: list[str]) -> None:
+    require_single_choices(words)
+    with pytest.raises(UserError, match="must be chosen"):
+        require_single_choices(words[:1])

@@ -113,8 +113,8 @@ def require_single_choices(overrides: Sequence[str]) -> None:
             hint = command("train.py", "-m", f"{name}={choices}") if is_there("sweeps") else first
             raise UserError(f"{name} must be one choice", text, hint)
         group = text.removeprefix("~")
-        added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
-        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model={_target_: …}` is a choice
+        added = {re.split("[=.]", one.lstrip("+"))[0] for one in overrides if one.startswith("+")}
+        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model._target_=…` is a choice
             raise UserError(f"{group} must be chosen", text, f"{group}={REQUIRED[group]}")
 
 

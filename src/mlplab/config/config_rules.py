@@ -149,6 +149,8 @@ RULES: dict[str, Rule] = {
     "trainer.sync_batchnorm": SWITCH,
     "trainer.inference_mode": SWITCH,
     "trainer.enable_autolog_hparams": SWITCH,
+    "trainer.enable_progress_bar": optional(SWITCH),
+    "trainer.reload_dataloaders_every_n_epochs": WHOLE,
     "trainer.benchmark": optional(SWITCH),
     "trainer.profiler": optional(one_of(PROFILERS, "simple")),
     "trainer.precision": one_of(PRECISIONS, "32-true"),

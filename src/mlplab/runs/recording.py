@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -125,7 +126,13 @@ def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
 
 
 @flushed_together()
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule | OwnData, n_parameters: int) -> str:
+def write_manifest(
+    directory: RunDirectory,
+    config: DictConfig,
+    data: DataModule | OwnData,
+    n_parameters: int,
+    found: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
     Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
@@ -152,6 +159,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
                 "rows": data.n_rows,
             },
             "parameters": n_parameters,
+            **({"found": dict(found)} if found else {}),
         },
     )
     return text
