@@ -13,12 +13,14 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.building import build_data, build_learner, build_module, typed_overrides, use_threads
+from mlplab.building import build_data, build_learner, typed_overrides
 from mlplab.callbacks.compatibility import FINDERS
 from mlplab.data.module import DataModule
 from mlplab.errors import RunFailed, RunStopped, UserError, described
 from mlplab.instantiation import accepted_options, class_of, instantiate, is_data_module
+from mlplab.own_module_building import build_module
 from mlplab.rules import shown
+from mlplab.trainer_settings import use_threads
 
 LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "fast_dev_run", "profiler", "threads")
 """Flags that are left out of a search, which has its own number of steps."""

@@ -1,5 +1,6 @@
 """Shows the progress of training in one line, redrawn at fixed intervals."""
 
+import importlib
 import os
 import sys
 import time
@@ -89,10 +90,10 @@ class ProgressLine(ProgressBar):
 
     def _show_in_cell(self, line: str) -> None:
         """Shows a line in the output of the cell, in place of the one before."""
-        from IPython.display import display
-
         if self._in_cell is None:
-            self._in_cell = display({"text/plain": line}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            # By name, as it is there in notebooks alone.
+            display = importlib.import_module("IPython.display").display
+            self._in_cell = display({"text/plain": line}, raw=True, display_id=True)
         else:
             self._in_cell.update({"text/plain": line}, raw=True)
 
