@@ -96,13 +96,17 @@ def test_an_option_of_the_swept_choices_is_one_of_each_job(words: list[str], mad
 
 
 @pytest.mark.parametrize("choices", ["momentum,adam", "adam,momentum"])
-def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(choices: str, root: Path) -> None:
+def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(
+    choices: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
     words = of_each_choice(["-m", f"optimizer={choices}", "optimizer.momentum=0.5"], root / "conf")
     told = explain_composition_error(HydraException(), words[1:], root / "conf")
     assert str(told).startswith("optimizer.momentum must be an option of each choice, but optimizer=adam has none")
 
 
-def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path) -> None:
+def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
     words = of_each_choice(["-m", "optimizer=momentum,nesterov", "optimizer.momntum=0.5"], root / "conf")
     told = explain_composition_error(HydraException(), words[1:], root / "conf")
     assert (told.actual, told.hint) == ("optimizer.momntum=0.5", "optimizer.momentum=0.5")
