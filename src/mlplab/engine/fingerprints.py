@@ -28,7 +28,7 @@ FINGERPRINTS = {
         "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:22cb494afc "
         "on_validation_end:3b03585eab on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
-    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:d65bf88e9e",
+    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:db08750c49",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
         "__init__:be20b72aee _are_finite:014e52ed0d load_state_dict:c9dfcce4e6 on_before_backward:eccb1cfbee "
         "on_before_optimizer_step:3952806997 on_train_start:58115d7840 on_validation_end:c261b26f64 "
