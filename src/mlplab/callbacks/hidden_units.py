@@ -76,7 +76,7 @@ class HiddenUnits(Callback):
             pl_module.model.forward(points)
         for layer, values in activations.items():
             of_units = values[:, 0] if values.ndim > 2 else values
-            over_inputs = of_units.double().cpu().T.reshape(-1, *[len(axis) for axis in grid.axes])
+            over_inputs = of_units.cpu().double().T.reshape(-1, *[len(axis) for axis in grid.axes])
             figure = units_figure(over_inputs.numpy().astype(np.float64), grid.axes, grid.names, f"{layer}, {when}")
             png = as_png(figure)
             write_bytes(self.directory / f"{NAME}_{layer}.png", png)
