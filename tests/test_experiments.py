@@ -150,7 +150,7 @@ def test_experiments_in_the_plane_reach_what_they_say_and_draw_it(
 
 @pytest.mark.slow
 def test_the_slow_part_of_a_wave_is_learned_first(root: Path, tmp_path: Path) -> None:
-    ((_, result),) = run(root, tmp_path, "experiment=sine")
+    ((_, result),) = run(root, tmp_path, "experiment=wave")
     assert result["test"]["test/rmse"] < 0.2
     (checkpoint,) = tmp_path.rglob("checkpoints/last.ckpt")
     frames = torch.load(checkpoint, weights_only=True)["callbacks"]["LearnedFunction"]["frames"]
