@@ -25,7 +25,7 @@ EPOCHS = 30
 
 PICTURES = {
     "spirals.gif": ("learned_function.gif", ["experiment=spirals"]),
-    "sine.gif": ("learned_function.gif", ["experiment=sine"]),
+    "wave.gif": ("learned_function.gif", ["experiment=wave"]),
     "weights_of_digits.png": (
         "weight_images.png",
         ["callbacks=pictures", "model.hidden_dims=[16]", "regularization.l1=0.001", "trainer.max_epochs=60"],

@@ -51,7 +51,7 @@ def data_of(name: str, **options: Any) -> DataModule:
 
 @pytest.mark.parametrize(
     ("name", "loss"),
-    [("circles", "cross_entropy"), ("circles", "binary_cross_entropy"), ("gaussians", "auto"), ("sine", "auto"),
+    [("circles", "cross_entropy"), ("circles", "binary_cross_entropy"), ("gaussians", "auto"), ("wave", "auto"),
      pytest.param("plane", "auto", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_the_picture_shows_the_predictions_of_the_network(train_run: Any, name: str, loss: str) -> None:
@@ -84,7 +84,7 @@ def test_the_grid_is_in_the_unit_of_the_data_and_goes_beyond_them(train_run: Any
 
 
 def test_a_function_that_is_known_is_drawn_too() -> None:
-    grid, _ = grid_of(data_of("sine"))
+    grid, _ = grid_of(data_of("wave"))
     assert grid.truth == pytest.approx(np.sin(2 * np.pi * grid.axes[0] ** 2))
     x, y = np.meshgrid(*grid_of(data_of("plane"))[0].axes)
     assert grid_of(data_of("plane"))[0].truth == pytest.approx(2 * x - y + 0.5)
@@ -158,7 +158,7 @@ def test_data_with_more_features_are_not_drawn_and_that_is_told(train_run: Any, 
 def test_of_many_frames_every_other_one_is_left_out(train_run: Any) -> None:
     every = ["callbacks.learned_function.every_n_epochs=1", f"trainer.max_epochs={MOST_FRAMES + 2}"]
     small = [*SMALL[:2], "data.batch_size=full", "logger=none", "callbacks.early_stopping=null"]
-    directory = train_run("data=sine", *small, *PICTURES, *every).directory
+    directory = train_run("data=wave", *small, *PICTURES, *every).directory
     assert [frame["epoch"] for frame in frames_of(directory)] == [*range(0, MOST_FRAMES + 2, 2), MOST_FRAMES + 2]
 
 
@@ -192,5 +192,5 @@ def test_parts_of_a_network_that_were_switched_off_stay_so() -> None:
 
 def test_of_a_run_that_diverges_there_are_the_frames_before(train_run: Any, tmp_path: Path) -> None:
     with pytest.raises(Diverged):
-        train_run("data=sine", *SMALL, *PICTURES, "optimizer=sgd", "optimizer.lr=1e30", directory=tmp_path / "run")
+        train_run("data=wave", *SMALL, *PICTURES, "optimizer=sgd", "optimizer.lr=1e30", directory=tmp_path / "run")
     assert frames_in(tmp_path / "run" / "figures" / "learned_function.gif") == 1

@@ -10,8 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from mlplab.callbacks.forward_pass import evaluating
 from mlplab.callbacks.hidden_activations import recording_activations
-from mlplab.callbacks.input_grid import grid_of, why_no_grid
-from mlplab.callbacks.notes import tell
+from mlplab.callbacks.input_grid import grid_where_possible
 from mlplab.figures.function_figures import InputGrid
 from mlplab.figures.unit_figures import units_figure
 from mlplab.learner import Learner
@@ -40,14 +39,8 @@ class HiddenUnits(Callback):
         self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._grid = None
-        if not trainer.is_global_zero:
-            return
-        reason = why_no_grid(trainer, pl_module)
-        if reason is not None:
-            tell(f"callbacks.{NAME} draws nothing: {reason}")
-            return
-        self._grid, self._points = grid_of(trainer.datamodule)  # type: ignore[attr-defined]
+        found = grid_where_possible(trainer, pl_module, NAME)
+        self._grid, self._points = found or (None, self._points)
         if trainer.global_step == 0:
             self._draw(trainer, pl_module, "before training")
 
@@ -76,7 +69,7 @@ class HiddenUnits(Callback):
             pl_module.model.forward(points)
         for layer, values in activations.items():
             of_units = values[:, 0] if values.ndim > 2 else values
-            over_inputs = of_units.double().cpu().T.reshape(-1, *[len(axis) for axis in grid.axes])
+            over_inputs = of_units.cpu().double().T.reshape(-1, *[len(axis) for axis in grid.axes])
             figure = units_figure(over_inputs.numpy().astype(np.float64), grid.axes, grid.names, f"{layer}, {when}")
             png = as_png(figure)
             write_bytes(self.directory / f"{NAME}_{layer}.png", png)

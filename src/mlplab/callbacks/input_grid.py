@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlplab.callbacks.notes import tell
 from mlplab.data.module import DataModule
 from mlplab.figures.function_figures import InputGrid
 from mlplab.learner import Learner
@@ -15,6 +16,25 @@ POINTS = {1: 301, 2: 81}
 
 MARGIN = 0.08
 """Share of the range of the data by which the grid goes beyond it on each side."""
+
+
+def grid_where_possible(
+    trainer: pl.Trainer, pl_module: pl.LightningModule, name: str
+) -> tuple[InputGrid, Tensor] | None:
+    """Returns what `grid_of` does; None for other data, which is told, and in all processes but the first.
+
+    Args:
+        trainer: of the run.
+        pl_module: its learner.
+        name: of the callback, in conf/callbacks.
+    """
+    if not trainer.is_global_zero:
+        return None
+    reason = why_no_grid(trainer, pl_module)
+    if reason is not None:
+        tell(f"callbacks.{name} draws nothing: {reason}")
+        return None
+    return grid_of(trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def why_no_grid(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:

@@ -102,7 +102,7 @@ class LayerStatistics(Callback):
         assert isinstance(pl_module, Learner)
         activations, gradients = probe(trainer, pl_module, self._rows)
         self._dead = {layer: dead_units(values) for layer, values in activations.items()}
-        sizes = {layer: float(values.double().square().mean().sqrt()) for layer, values in gradients.items()}
+        sizes = {layer: float(values.cpu().double().square().mean().sqrt()) for layer, values in gradients.items()}
         self.gradients.append((epoch, sizes))
         if len(self.gradients) > MOST_TOLD:
             self.gradients = self.gradients[::2]

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.callbacks.forward_pass import network_outputs
-from mlplab.callbacks.input_grid import grid_of, why_no_grid
-from mlplab.callbacks.notes import has_time_to_draw, tell
+from mlplab.callbacks.input_grid import grid_where_possible
+from mlplab.callbacks.notes import has_time_to_draw
 from mlplab.figures.animation import as_frame, as_gif
 from mlplab.figures.function_figures import FunctionPicture, function_picture
 from mlplab.learner import Learner
@@ -56,14 +56,10 @@ class LearnedFunction(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._picture = None
-        if not trainer.is_global_zero:
-            return
-        reason = why_no_grid(trainer, pl_module)
-        if reason is not None:
-            tell(f"callbacks.{NAME} draws nothing: {reason}")
-            return
-        grid, self._points = grid_of(trainer.datamodule)  # type: ignore[attr-defined]
-        self._picture = function_picture(grid)
+        found = grid_where_possible(trainer, pl_module, NAME)
+        if found is not None:
+            grid, self._points = found
+            self._picture = function_picture(grid)
         if trainer.global_step == 0:
             self._take(trainer, pl_module, 0)
 
