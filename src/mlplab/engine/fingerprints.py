@@ -28,15 +28,15 @@ FINGERPRINTS = {
         "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
         "on_validation_end:334968e1c4 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
-    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
+    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:07777cf366",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
         "__init__:be20b72aee _are_finite:014e52ed0d load_state_dict:c9dfcce4e6 on_before_backward:eccb1cfbee "
         "on_before_optimizer_step:0bde1fffc2 on_train_start:58115d7840 on_validation_end:f837485879 "
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:3c4f857d4c _draw:eb3781f3b1 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:07900a2694 "
-        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
+        "__init__:b5e70d0dd1 _draw:22dc89a113 _show_in_cell:d55350a39b disable:efe59a93a0 enable:1ed3082eff "
+        "on_train_batch_end:b8d8e21b20 on_train_end:e734320f9a on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
@@ -88,6 +88,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:c7a1cdc6b7",
-    "mlplab.training": "_fit:b502d664f3 train:d7e13cb0f1",
+    "mlplab.training": "_fit:b502d664f3 train:14be3f086f",
     "train": "main:865fe05d1d",
 }
