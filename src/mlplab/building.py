@@ -27,6 +27,7 @@ from mlplab.callbacks.own_module import OwnModule
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install
+from mlplab.config.resolvers import without_secrets
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, ExpandedDataModule, Source
@@ -35,7 +36,7 @@ from mlplab.data.preprocessing import ScalePixels
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunFailed, RunStopped, UserError
-from mlplab.instantiation import accepted_options, instantiate, is_data_module
+from mlplab.instantiation import accepted_options, class_of, instantiate, is_data_module
 from mlplab.learner import Learner
 from mlplab.models import MLP
 from mlplab.models.bins import N_BINS, quantile_edges, tree_edges
@@ -586,7 +587,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
         if not node:  # callbacks.NAME=null removes one
             continue
         accepted_options(f"callbacks.{name}", node)
-        callback = instantiate("callbacks", node)
+        callback = instantiate(f"callbacks.{name}", node)
         if not isinstance(callback, Callback):
             raise UserError(
                 f"callbacks.{name} must build a Callback",
@@ -607,11 +608,17 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     """Builds the loggers of conf/logger.
 
     Raises:
-        UserError: one of them needs a package that is not installed.
+        UserError: one of them needs a package that is not installed, or does not take an option.
     """
+    nodes = {f"logger.{name}": node for name, node in (config.get("logger") or {}).items() if node}
+    printed = without_secrets(config, ("logger",))["logger"] if nodes else {}
+    for name, node in nodes.items():
+        if class_of(node.get("_target_")) is not None:  # else building it tells why
+            # Values of the environment are not shown, and None is possible for any type.
+            options = printed[name.removeprefix("logger.")].items()
+            accepted_options(name, {key: None if "${" in str(value) else value for key, value in options})
     try:
-        nodes = (config.get("logger") or {}).values()
-        return [instantiate("logger", node) for node in nodes if node]
+        return [instantiate(name, node) for name, node in nodes.items()]
     except UserError as error:
         cause = error.__cause__ or error
         if not isinstance(cause, ModuleNotFoundError):
