@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -63,6 +64,20 @@ def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Modu
         is_small = isinstance(data, DataModule) and copies * len(first_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
+
+
+def keep_threads(config: DictConfig, trainer: pl.Trainer) -> None:
+    """Keeps the threads of several processes as `trainer.threads` says; auto shares the cores of a machine among them.
+
+    Lightning sets the threads of each process when it has started them, unless this variable does.
+    """
+    if trainer.strategy.launcher is None or "OMP_NUM_THREADS" in os.environ:
+        return
+    if config.trainer.threads == "auto":
+        share = max(1, available_cores() // trainer.num_devices)
+        torch.set_num_threads(min(share, torch.get_num_threads()))
+    # The other processes are started with it.
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
 
 def first_batch(data: DataModule | OwnData) -> torch.Tensor:

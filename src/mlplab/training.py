@@ -102,8 +102,10 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
             tell(config, profile)
-        has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
-        tell(config, describe_after(result, directory.path, has_tensorboard=has_tensorboard))
+        curves = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
+        # Lightning's own does not say whether it was given a point.
+        has_curves = any(getattr(logger, "has_points", True) or resume for logger in curves)
+        tell(config, describe_after(result, directory.path, has_curves=has_curves))
         # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
         mark_finished(directory, result, divergence, interruption)
     return objective_of(result)

@@ -24,7 +24,7 @@ from mlplab.config.checks import REQUIRED
 from mlplab.config.commands import command, install
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 from mlplab.parts import is_there, require_part
 from mlplab.rules import shown
 
@@ -282,7 +282,13 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
             near = nearest_key(key, keys)
             # A group within another: `callbacks/averaging`.
             near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
-            hint = f"{near}={value}" if near else f"{command('train.py', '--help')}, which lists them all"
+            within = [
+                one for one in keys if one.startswith(f"{key.rpartition('.')[0] or key}.") and "_target_" not in one
+            ]
+            others = (
+                f"one of {first_of(within, 8)}" if within else f"{command('train.py', '--help')}, which lists them all"
+            )
+            hint = f"{near}={value}" if near else others
         return UserError("names on the command line must exist in the configuration", text, hint)
     return None
 
