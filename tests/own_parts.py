@@ -51,7 +51,9 @@ class Autoencoder(pl.LightningModule):
         return functional.mse_loss(self.layers(batch[0]), batch[0].flatten(1))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self._loss(batch)
+        loss = self._loss(batch)
+        self.log("train/error", loss.detach(), on_step=False, on_epoch=True)
+        return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_loss", self._loss(batch))
