@@ -23,7 +23,8 @@ same rows for training, validation and test (64, 16 and 20 %), which a seed draw
 it draws {rows}. The values are the mean error of the test part ± its standard deviation over the seeds, in brackets
 their number: the root of the mean squared error where the target is a number, else wrong classes in %. Behind them
 stand the median seconds of the processor, on one thread; imports are left out. Where the machine has other work, these
-are longer than on an idle one.
+are longer than on an idle one. AutoGluon's network is not here: pip finds no release of it that goes with
+constraints.txt.
 
 Ratio is the geometric mean of the error by that of the first column, over all splits that both have, in brackets their
 number; below 1 is better. iris and wine are left out: of 30 and 36 test rows, one is a third of the error. An error

@@ -118,6 +118,7 @@ def test_a_network_of_ours_is_scored_on_the_test_part(iris: pl.DataFrame) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of packages that are not ours
 @pytest.mark.parametrize("name", [*THEIRS, *OURS])
 def test_each_contestant_learns(name: str) -> None:
     pytest.importorskip("pytabkit")
