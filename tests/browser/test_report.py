@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from report.conftest import HOSTILE
-from report.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
+from report.making import GRID_SPACE, MANY_SPACE, analyse, grid, job, search, write_sweep
 
 from mlplab.report.report_files import write_report
-from mlplab.report.sweep_analysis import analyse
 
 pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mlplab.report.sweep_analysis import SweepAnalysis, conclusions
+from mlplab.report.sweep_reading import read_sweep
+
 MANIFEST = {
     "command": "python train.py -m",
     "versions": {"python": "3.11.7", "torch": "2.13.0"},
@@ -17,6 +20,11 @@ MANIFEST = {
     "parameters": 1000,
     "git": {"commit": "c" * 40, "dirty": False},
 }
+
+
+def analyse(directory: Path) -> SweepAnalysis:
+    """The conclusions from a sweep's directory."""
+    return conclusions(read_sweep(directory))
 
 
 def curve(best: float, best_epoch: int, epochs: int, rise: float = 0.0) -> tuple[list[float], list[float]]:

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
+from report.making import COMPARISON, GRID_SPACE, MANIFEST, analyse, comparison, grid, job, write_sweep
 from scipy.stats import ttest_1samp, ttest_ind
 
-from mlplab.report.sweep_analysis import analyse
 from mlplab.report.sweep_records import Finding
 
 

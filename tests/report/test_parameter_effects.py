@@ -6,11 +6,10 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
-from report.making import job, write_sweep
+from report.making import analyse, job, write_sweep
 from scipy.stats import rankdata
 
 from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
-from mlplab.report.sweep_analysis import analyse
 
 
 def table(sizes: tuple[int, ...]) -> np.ndarray:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from report.conftest import HOSTILE, Drawn
-from report.making import job, write_sweep
+from report.making import analyse, job, write_sweep
 
 from mlplab.report.provenance import provenance_of
 from mlplab.report.report_files import charts_of, render_page
 from mlplab.report.run_rows import as_json, run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import SECTIONS
 
 KNOWN = {

@@ -4,11 +4,11 @@ from pathlib import Path
 import altair as alt
 import pytest
 from report.conftest import Drawn
-from report.making import job, search, write_sweep
+from report.making import analyse, job, search, write_sweep
 
 from mlplab.report.charts import Chart
 from mlplab.report.run_rows import MOST_MARKS, run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
 
 

@@ -3,14 +3,12 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.report.sweep_records import Curve, RunRecord, Target
-
-Values = npt.NDArray[np.float64]
+from mlplab.report.sweep_records import Curve, RunRecord, Target, Values
 
 MOST_POINTS = 100
 """Points of a drawn curve."""
@@ -28,21 +26,18 @@ def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:
     They reach as far as at least half of the curves. If there are several measurements within an epoch, the last one
     counts.
     """
-    if not curves:
-        return []
-    epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
+    epochs = np.unique(np.concatenate([[], *(curve.epochs for curve in curves)]))
     table = np.full((len(curves), len(epochs)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         # NumPy assigns in order: of several measurements in one epoch the last one stays.
         row[np.searchsorted(epochs, curve.epochs)] = curve.values
     # Beyond, the median would be that of the few runs that stopped late.
-    enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= len(curves))
-    if not len(enough):
-        return []
+    enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= max(len(curves), 1))
     kept = enough[thinned(len(enough))]
-    low, middle, high = np.nanpercentile(table[:, kept], [25, 50, 75], axis=0)
-    columns = zip(epochs[kept], low, middle, high, strict=True)
-    return [{"x": x, "low": a, "y": b, "high": c} for x, a, b, c in columns]
+    quartiles = np.nanpercentile(table[:, kept], [25, 50, 75], axis=0) if len(kept) else np.empty((3, 0))
+    return [
+        dict(zip(("x", "low", "y", "high"), row, strict=True)) for row in zip(epochs[kept], *quartiles, strict=True)
+    ]
 
 
 def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
@@ -50,15 +45,16 @@ def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
 
 
-def best_places(runs: Sequence[RunRecord]) -> Values:
-    """Returns where in each run its best epoch was, from 0 (the start) to 1 (the last epoch); (N,)."""
+def best_place(run: RunRecord) -> float | None:
+    """Returns where in a finished run its best epoch was, from 0 (the start) to 1 (the last epoch)."""
     # A pruned or failed run says nothing about how long to train.
-    places = [
-        run.best_epoch / run.epochs
-        for run in runs
-        if run.state == "finished" and run.best_epoch is not None and run.epochs >= LEAST_EPOCHS
-    ]
-    return np.clip(np.array(places, dtype=np.float64), 0, 1)
+    known = run.state == "finished" and run.best_epoch is not None and run.epochs >= LEAST_EPOCHS
+    return min(max((run.best_epoch or 0) / run.epochs, 0.0), 1.0) if known else None
+
+
+def best_places(runs: Sequence[RunRecord]) -> Values:
+    """Returns where the best epochs of finished runs were; (N,)."""
+    return np.array([place for run in runs if (place := best_place(run)) is not None], dtype=np.float64)
 
 
 def overfitting(run: RunRecord) -> float | None:
@@ -79,7 +75,9 @@ def overfitting(run: RunRecord) -> float | None:
     enough = LEAST_RISE * max(float(values[0]) - least, abs(least))
     # The end is the median of the last three values, because a single one may be high by chance.
     risen = float(np.median(values[max(best, len(values) - 3) :])) - least
-    before, after = _value_at(training, epochs[best]), _value_at(training, epochs[-1])
+    # The last training losses up to both epochs; NaN before the first.
+    places = np.searchsorted(training.epochs, [epochs[best], epochs[-1]], side="right")
+    before, after = np.concatenate([[math.nan], training.values])[places]
     # Written such that a NaN counts as no overfitting.
     if not 0 < enough <= risen or not after < before:
         return None
@@ -87,27 +85,13 @@ def overfitting(run: RunRecord) -> float | None:
     return (least + risen) / least if least > 0 else math.inf
 
 
-def _value_at(curve: Curve, epoch: float) -> float:
-    """Returns the last value up to an epoch; NaN if there is none."""
-    place = int(np.searchsorted(curve.epochs, epoch, side="right")) - 1
-    return float(curve.values[place]) if place >= 0 else math.nan
+class TimeToTarget(NamedTuple):
+    """Times of runs to reach a target; a run that missed it counts as infinite."""
 
-
-@dataclass(frozen=True)
-class TimeToTarget:
-    """Times of runs to reach a target; a run that missed it counts as infinite.
-
-    Attributes:
-        n: runs.
-        hits: runs that reached it.
-        seconds: of training, one for each run, in the order of the runs.
-        median: of `seconds`, `steps` and `epochs` over all runs; infinite if half of them missed.
-    """
-
-    n: int
-    hits: int
-    seconds: tuple[float, ...]
-    median: dict[str, float]
+    n: int  # runs
+    hits: int  # runs that reached it
+    seconds: tuple[float, ...]  # of training, one for each run, in the order of the runs
+    median: dict[str, float]  # of seconds, steps and epochs over all runs; infinite if half of them missed
 
 
 def time_to_target(runs: Sequence[RunRecord], target: Target) -> TimeToTarget | None:
@@ -115,27 +99,19 @@ def time_to_target(runs: Sequence[RunRecord], target: Target) -> TimeToTarget | 
 
     A run that failed or diverged has missed it, unless it had reached it before.
     """
-    ended = [run for run in runs if run.state in ("finished", "pruned", "infeasible", "failed")]
-    if not ended:
+    times = [time_of(r, target) for r in runs if r.state in ("finished", "pruned", "infeasible", "diverged", "failed")]
+    if not times:
         return None
-    times = [_time(run.curves.get(target.metric), target) for run in ended]
     by_unit = dict(zip(("seconds", "steps", "epochs"), zip(*times, strict=True), strict=True))
     # With misses as infinity the median needs no model of how long they would have taken.
     median = {unit: statistics.median(values) for unit, values in by_unit.items()}
-    seconds = by_unit["seconds"]
-    return TimeToTarget(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)
+    return TimeToTarget(len(times), sum(map(math.isfinite, by_unit["seconds"])), by_unit["seconds"], median)
 
 
-def seconds_to(run: RunRecord, target: Target) -> float:
-    """Returns the seconds of training until a run reached a target; infinite if it did not."""
-    return _time(run.curves.get(target.metric), target)[0]
-
-
-def _time(curve: Curve | None, target: Target) -> tuple[float, float, float]:
-    """Returns seconds, steps and epochs."""
-    is_reached = target.is_reached(curve.values) if curve is not None else np.zeros(0, dtype=bool)
-    if curve is None or not is_reached.any():
+def time_of(run: RunRecord, target: Target) -> tuple[float, float, float]:
+    """Returns seconds, steps and epochs until a run reached a target; infinite if it did not."""
+    curve = run.curves.get(target.metric)
+    if curve is None or not (is_reached := target.is_reached(curve.values)).any():
         return math.inf, math.inf, math.inf
-    # argmax of booleans is the place of the first True.
-    first = int(is_reached.argmax())
+    first = int(is_reached.argmax())  # of booleans the place of the first True
     return float(curve.seconds[first]), float(curve.steps[first]), float(curve.epochs[first])

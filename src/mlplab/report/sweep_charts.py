@@ -25,7 +25,7 @@ from mlplab.report.chart_parts import (
     zoom,
 )
 from mlplab.report.charts import INK, MARKS, MUTED, SERIES, Chart, value_axis
-from mlplab.report.formatting import goal, metric_words, number
+from mlplab.report.formatting import goal, number, words_of
 from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.ranked_settings import Setting, contenders
@@ -313,7 +313,8 @@ def effects_chart(panel: Panel) -> Chart:
             f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an interaction "
             f"beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
         )
-        left_out = [f"{name}={analysis.axes[name].text_at(place)}" for name, place in effects.without]
+        axes = [(analysis.axes[name], place) for name, place in effects.without]
+        left_out = [f"{a.name}={a.texts[int(a.buckets(np.array([place]))[0])]}" for a, place in axes]
         caption += f" Left out because some of it has no value: {', '.join(left_out)}." if left_out else ""
     else:
         caption = (
@@ -399,7 +400,7 @@ def pruned_chart(panel: Panel) -> Chart | None:
             rows += [{"j": j, "c": choices.get(j, ""), "state": state, "x": x, "y": y} for x, y in at if np.isfinite(y)]
             if rows:
                 rows[-1]["end"] = 1
-    y = value_axis(metric_words(metric), np.array([row["y"] for row in rows], dtype=np.float64), panel.sign)
+    y = value_axis(words_of(metric), np.array([row["y"] for row in rows], dtype=np.float64), panel.sign)
     base = inline(rows).transform_filter(CHOSEN).encode(x=EPOCHS, y=scaled(y, "y"), detail="j:N", tooltip=RUN)
     finished, pruned = (base.transform_filter(f"datum.state == '{state}'") for state in runs)
     ends = pruned.transform_filter("datum.end").mark_point(filled=True, size=50, shape=MARKS["pruned"], opacity=1)
@@ -438,7 +439,7 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
     if not values:
         return None
     # The direction of the objective is not that of every loss.
-    sign, words = (1, "loss") if metric.endswith("loss") else (panel.sign, metric_words(metric))
+    sign, words = (1, "loss") if metric.endswith("loss") else (panel.sign, words_of(metric))
     y = value_axis(words, np.array(values, dtype=np.float64), sign, is_whole=True)
     base = inline(rows).transform_filter(CHOSEN_SETTINGS)
     base = base.transform_window(among="dense_rank()", sort=[alt.SortField("rank")])
@@ -484,7 +485,7 @@ def front_chart(panel: Panel) -> Chart | None:
     if not known:
         return None
     x, y = (
-        value_axis(metric_words(o.metric), np.array([row[key] for row in known]), o.sign)
+        value_axis(words_of(o.metric), np.array([row[key] for row in known]), o.sign)
         for o, key in zip(objectives, ("y", "o"), strict=True)
     )
     means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.o)").transform_aggregate(
