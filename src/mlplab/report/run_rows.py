@@ -15,7 +15,7 @@ from mlplab.report.learning_curves import best_place, thinned, time_of
 from mlplab.report.ranked_settings import UNRANKED, Setting, pareto_front
 from mlplab.report.report_tables import parameters_of
 from mlplab.report.rerun_commands import shared_words
-from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import RunRecord, as_number
 from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
@@ -132,8 +132,6 @@ def choice_of(analysis: SweepAnalysis) -> str | None:
     if analysis.arms:
         return "arm"
     choices = [axis for axis in analysis.by_effect if 1 < len(axis.choices) <= MOST_CHOICES]
-    if analysis.sweep.data_sets:
-        choices = [axis for axis in choices if not tells_data_sets_apart(axis.name, analysis.searched)]
     # Names before numbers, of which an axis can be made.
     choices.sort(key=lambda axis: all(number_in(text) is not None for text in axis.choices))
     return choices[0].name if choices else "data set" if analysis.sweep.data_sets else None
