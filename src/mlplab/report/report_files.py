@@ -85,12 +85,14 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
         figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
+        # Apart from each other, as V8 frees little memory before its process ends.
+        with rendering(apart=shared.is_thinned) as call:
+            bundle = call(browser_bundle) if named else ""
         with rendering(apart=shared.is_thinned) as call:
             for chart in (chart for section in charts.values() for chart in section):
                 rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
                 for ending, content in rendered.items():
                     write_bytes(figures / f"{named[chart.name]}.{ending}", content)
-            bundle = call(browser_bundle) if named else ""
         # The page comes last: where it is new, everything that it mentions is there.
         for path, text in tables.items():
             write_bytes(path, text.encode())

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -110,13 +110,15 @@ def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_obj
 
 def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str) -> Table:
     """Makes a table of ranked settings: their values, their validation metrics, and their test metrics apart."""
-    command = partial(_command, analysis, parameters_of(analysis))
+    letters = {name: chr(0xE000 + place) for place, name in enumerate(parameters_of(analysis))}
+    command = partial(_command, analysis, letters)
     # Early, as a table with many metrics reaches beyond the page.
     columns = [RANK, Column("again", command, "command", SETTING, "difference and command")]
+    n_stages = len({setting.stage for setting in settings})
     words: dict[str, Callable[[Setting], str]] = {
         "arm": lambda setting: setting.arm or "",
         # With a single stage the column would hold one and the same word.
-        "which": lambda setting: WHICH[setting.stage] if len({s.stage for s in settings}) > 1 else "",
+        "which": lambda setting: WHICH[setting.stage] if n_stages > 1 else "",
         # Where options choose the data, these have columns.
         "data set": lambda setting: setting.data_set if setting.runs[0].data_version else "",
         "name": lambda setting: ", ".join(dict.fromkeys(str(run.manifest.get("name") or "") for run in setting.runs)),
@@ -148,13 +150,12 @@ def _value(name: str, setting: Setting) -> Cell:
     return Cell(value_text(value), key) if name in setting.values else Cell("–")
 
 
-def _command(analysis: SweepAnalysis, names: Sequence[str], setting: Setting) -> Cell:
+def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting) -> Cell:
     from markupsafe import Markup, escape
 
     text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
     # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
-    for place, name in enumerate(names):
-        text = re.sub(rf"(?<!\S){re.escape(name)}=", chr(0xE000 + place), text)
+    text = re.sub(r"(?<!\S)([^\s=]+)=", lambda found: names.get(found[1], found[0]), text)
     return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
 
 

@@ -1,7 +1,10 @@
 """Everything that a report says about a sweep, computed from its directory."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from mlplab.report.findings import results_of
 from mlplab.report.formatting import value_text, words_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, axis_of
-from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
+from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
 from mlplab.report.ranked_settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
 from mlplab.report.sweep_records import Finding, SweepRecord, Values
 
@@ -31,7 +34,7 @@ class SweepAnalysis:
     tests: list[PairedTest]  # between settings that ran on the same seeds
     findings: list[Finding]  # results first, then caveats
 
-    @property
+    @cached_property
     def searched(self) -> list[Setting]:
         return of_stage(self.settings, "search")
 
@@ -88,7 +91,12 @@ def _effects(
     orders = {data: {key: rank / len(those) for rank, key in enumerate(those)} for data, those in keys.items()}
     ranks = np.array([orders[setting.data_set][setting.sort_key()] for setting in ranked])
     choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends or (0.0, 1.0) for name in names]
-    return search_effects(names, _places(axes, names, ranked), ranks, choices, ends)
+    given = (names, _places(axes, names, ranked), ranks, choices, ends)
+    if len(ranked) <= MOST_SETTINGS:
+        return search_effects(*given)
+    # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(search_effects, *given).result()
 
 
 def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:

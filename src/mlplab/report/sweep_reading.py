@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -185,8 +185,9 @@ def _period(status: Mapping[str, Any]) -> tuple[float, float] | None:
 def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], dict[str, Curve]]:
     """Reads the metrics of the last validation, and curves."""
     lines = read_history(directory) if metrics else []
-    # Of the last validation.
-    last = [line for line in lines if any(str(name).startswith("val/") for name in line)][-1:]
+    measured: Iterator[dict[str, Any]] = (
+        {name: v for name, v in line.items() if str(name).startswith("val/")} for line in reversed(lines)
+    )
     curves: dict[str, Curve] = {}
     before: records.Values = np.empty((3, 0))
     for metric in metrics:
@@ -198,7 +199,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
         before = before if np.array_equal(before, columns[:3]) else columns[:3].copy()
         if columns.size:
             curves[metric] = Curve(before[0], before[1], before[2], columns[3].copy())
-    return _numbers({n: value for line in last for n, value in line.items() if str(n).startswith("val/")}), curves
+    return _numbers(next(filter(None, measured), {})), curves
 
 
 def _column(values: list[Any]) -> records.Values:
