@@ -36,7 +36,8 @@ def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[st
         settings: ranked.
         axes: of the swept parameters.
     """
-    found = [*_edges(sweep, settings, axes), _diverged(sweep, axes), _overfitting(sweep, settings), _best_places(sweep)]
+    found = [*_edges(sweep, settings, axes), _infeasible(sweep), _diverged(sweep, axes)]
+    found += [_overfitting(sweep, settings), _best_places(sweep)]
     # On cross-validation: Nadeau and Bengio 2003, "Inference for the generalization error".
     if sweep.repetition != "seed" and len(contenders(settings)) > 1:
         why = "folds share their training rows, and vary less than new data."
@@ -106,6 +107,14 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     sentence = f"The best {printable(name)}{whose}, {value_text(best.values[name])}, is at the {end} of what was tried "
     sentence += f"({tried_values}): try {beyond} values{as_far_as}."
     return Finding("edge", "caution", sentence, f"Best {metric} by {printable(name)}: {near}.")
+
+
+def _infeasible(sweep: SweepRecord) -> Finding | None:
+    """Counts runs that violate a constraint of their search, by the constraints."""
+    reasons = Counter(run.reason.partition(" is violated")[0] for run in sweep.runs if run.state == "infeasible")
+    sentence = f"{share(reasons.total(), len(sweep.runs))} runs violate a constraint, and are not ranked."
+    counts = listed([f"{reason}: {counted(n, 'run')}" for reason, n in reasons.most_common()])
+    return Finding("infeasible", "caution", sentence, f"{counts}. They are drawn as squares.") if reasons else None
 
 
 def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding | None:

@@ -69,7 +69,7 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     known = valued(ranked)
     # Settings without a value are ranked last: if the first has none, no setting has one.
     if not ranked or ranked[0] not in known:
-        return Finding("nothing", "caution", "No run has a value yet.") if sweep.runs else None
+        return _nothing(sweep, "a value")
     best = ranked[0]
     values = best.validation.values
     over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
@@ -87,11 +87,16 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", f"{evidence}.")
 
 
+def _nothing(sweep: SweepRecord, what: str) -> Finding | None:
+    which = " that keeps the constraints" if any(run.state == "infeasible" for run in sweep.runs) else ""
+    return Finding("nothing", "caution", f"No run{which} has {what} yet.") if sweep.runs else None
+
+
 def _pareto(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     ranked = contenders(settings)
     front = pareto_front(ranked, sweep.objectives)
     if not front:
-        return Finding("nothing", "caution", "No run has a value of every objective yet.") if sweep.runs else None
+        return _nothing(sweep, "a value of every objective")
     metrics = [objective.metric for objective in sweep.objectives]
     values = [", ".join(f"{printable(m)} {number(setting.spread(m).mean)}" for m in metrics) for setting in front]
     evidence = listed([f"{setting.label}: {text}" for setting, text in zip(front, values, strict=True)])

@@ -72,7 +72,7 @@ def p_text(p: float) -> str:
 
 def goal(target: Target) -> str:
     """Formats a target: `val/accuracy ≥ 0.95`."""
-    return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {number(target.value)}"
+    return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {target.value:.12g}"
 
 
 def share(part: int, whole: int) -> str:

@@ -206,7 +206,7 @@ def _pooled(
     folder: Path, runs: Sequence[Run], sources: Sequence[Path], asked: Sequence[Mapping[str, Any]]
 ) -> SweepRecord:
     objectives, names = runs[0].objectives, _varied(runs)
-    targets = {reading.target_of(one) for one in asked}
+    targets = {reading.target_of(one.get("target")) for one in asked}
     target = targets.pop() if len(targets) == 1 else None
     metrics = reading.shown_metrics(objectives, target, names)
     records = []

@@ -241,8 +241,9 @@ def failures_table(analysis: SweepAnalysis) -> Table:
         Column("state", lambda run: Cell(run.state)),
         Column("why", lambda run: Cell(run.reason, style="reason")),
     ]
-    failed = [run for run in analysis.sweep.runs if run.state in FAILED]
-    return Table("Runs that failed or diverged", columns, failed, ("j", lambda run: run.entry.number))
+    title, failed = "Runs that failed, diverged or violate a constraint", (*FAILED, "infeasible")
+    runs = [run for run in analysis.sweep.runs if run.state in failed]
+    return Table(title, columns, runs, ("j", lambda run: run.entry.number))
 
 
 def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:

@@ -20,7 +20,18 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.report import sweep_records as records
 from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
-from mlplab.report.sweep_records import Criterion, Curve, RunRecord, SweepRecord, Target, as_list, as_mapping, as_number
+from mlplab.report.formatting import goal, number
+from mlplab.report.sweep_records import (
+    Criterion,
+    Curve,
+    RunRecord,
+    Spread,
+    SweepRecord,
+    Target,
+    as_list,
+    as_mapping,
+    as_number,
+)
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
 from mlplab.runs.layout import CONFIG
 from mlplab.runs.run_reading import read_history, read_result, read_state
@@ -49,10 +60,12 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
     """
     ledger = ledger_of(directory)
-    asked, objectives, target = ledger.metadata, objectives_of(ledger.metadata), target_of(ledger.metadata)
+    asked, objectives = ledger.metadata, objectives_of(ledger.metadata)
+    target = target_of(asked.get("target"))
     entries = _with_seeds(ledger.directory, sound_entries(ledger))
     metrics = shown_metrics(objectives, target, {name for entry in entries for name in entry.values})
     runs = [read_run(ledger.directory / e.directory, e, metrics if with_curves else ()) for e in entries]
+    runs = _with_constraints(runs, as_list(as_mapping(asked.get("search")).get("constraints")))
     constants = [word for word in as_list(ledger.shared) if isinstance(word, str)]
     arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
     parts: dict[str | None, Any] = {name: as_mapping(arm).get("space") for name, arm in arms.items()}
@@ -137,11 +150,27 @@ def _mode(part: Mapping[str, Any]) -> str:
     return "max" if part.get("mode") == "max" else "min"
 
 
-def target_of(asked: Mapping[str, Any]) -> Target | None:
-    """Returns the target that was asked for; None if there is none."""
-    part = as_mapping(asked.get("target"))
+def target_of(asked: Any) -> Target | None:
+    """Returns the target, or the bound of a constraint, that was asked for; None if there is none."""
+    part = as_mapping(asked)
     value = as_number(part.get("value"))
     return None if value is None or "metric" not in part else Target(str(part["metric"]), _mode(part), value)
+
+
+def _with_constraints(runs: list[RunRecord], constraints: list[Any]) -> list[RunRecord]:
+    """Marks the finished runs of trials that violate a constraint, over all seeds of a trial, as infeasible."""
+    trials: dict[Any, list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        if run.state == "finished" and run.entry.stage == "search" and run.entry.trial is not None:
+            trials[run.entry.arm, run.entry.trial].append(run)
+    found: dict[int, RunRecord] = {}
+    for bound in filter(None, map(target_of, constraints)):
+        for those in trials.values():
+            mean = Spread(tuple(run.measured[bound.metric] for run in those if bound.metric in run.measured)).mean
+            if mean is not None and not bound.is_reached(np.array([mean])):
+                why = f"{goal(bound)} is violated by {number(mean, 6)}"
+                found |= {run.entry.number: replace(run, state="infeasible", reason=why) for run in those}
+    return [found.get(run.entry.number, run) for run in runs]
 
 
 def read_run(directory: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
