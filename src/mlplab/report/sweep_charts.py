@@ -92,10 +92,16 @@ class Panel:
         return chart.transform_filter("datum.kept") if self.shared.is_thinned else chart
 
     @property
-    def note(self) -> str:
+    def sampled(self) -> str:
         n = sum(row["kept"] for row in self.shared.rows)
         sampled = f" Drawn are {n:,} of {len(self.shared.rows):,} runs, the best ones among them."
-        return self.y.note() + (sampled if self.shared.is_thinned else "")
+        return sampled if self.shared.is_thinned else ""
+
+    @property
+    def note(self) -> str:
+        # Of all runs, not of the means alone from which the axis is made.
+        n = sum(not self.y.low <= row["y"] <= self.y.high for row in self.rows if row["y"] is not None)
+        return replace(self.y, n_beyond=n).note() + self.sampled
 
     @property
     def colour(self) -> Any:
@@ -428,7 +434,7 @@ def distribution_chart(panel: Panel) -> Chart | None:
     dots = ranked.mark_point(opacity=0, size=50, filled=True)
     told = [*panel.told(y=panel.y.label), value("share", "share of the runs", ".1%")]
     layers = [line.encode(color=panel.colour, detail="c:N").add_params(zoom()), dots.encode(tooltip=told)]
-    caption = f"Empirical distribution: the share of finished runs up to a value.{panel.note}"
+    caption = f"Empirical distribution: the share of finished runs up to a value.{panel.y.note()}{panel.sampled}"
     return panel.chart("distribution", "How results are spread", caption, *layers)
 
 
@@ -447,7 +453,7 @@ def timeline_chart(panel: Panel) -> Chart | None:
     if len(panel.shared.states) > 1:
         ends = base.transform_filter("datum.state != 'finished'").mark_point(filled=True, size=45, opacity=1)
         layers.append(ends.encode(x=span("b", title, 0, end), shape=panel.shape))
-    caption = f"A bar is a job, from its beginning to its end.{panel.note}"
+    caption = f"A bar is a job, from its beginning to its end.{panel.sampled}"
     return panel.chart("timeline", "When each job ran", caption, *layers, height=height)
 
 
