@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from parts import skip_without
+from sweeps.making import GRID_SPACE, grid, write_sweep
 
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
@@ -148,7 +149,6 @@ def test_a_sweep_is_looked_at_before_its_report_is_written(
     tmp_path: Path, outside: Path, name: str, plant: Callable[[Path, Path], None]
 ) -> None:
     skip_without("sweeps")
-    from sweeps.making import GRID_SPACE, grid, write_sweep
 
     from mlplab.sweeps.reading.sweep_reading import read_sweep
 
