@@ -1,4 +1,4 @@
-"""Draws the picture of the README from runs made for it. Takes about a minute.
+"""Draws the pictures of the README and of docs/pictures.md from runs made for them. Takes two or three minutes.
 
 python scripts/figures.py
 """
@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, run_script
-from mlplab.runs.files import write_atomically
+from mlplab.runs.files import write_atomically, write_bytes
 from mlplab.runs.run_reading import read_history
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
@@ -22,6 +22,16 @@ OPTIONS: dict[str, Option] = {}
 OPTIMIZERS = {"sgd": "#4477aa", "momentum": "#228833", "adam": "#ee6677", "rmsprop": "#ccbb44", "adagrad": "#aa3377"}
 SEEDS = 5
 EPOCHS = 30
+
+PICTURES = {
+    "spirals.gif": ("learned_function.gif", ["experiment=spirals"]),
+    "wave.gif": ("learned_function.gif", ["experiment=wave"]),
+    "weights_of_digits.png": (
+        "weight_images.png",
+        ["callbacks=pictures", "model.hidden_dims=[16]", "regularization.l1=0.001", "trainer.max_epochs=60"],
+    ),
+}
+"""Name in docs/figures → the file in the figures/ of a run, and the words of its command."""
 
 
 def run_sweep(logs: Path) -> None:
@@ -68,10 +78,20 @@ def draw(logs: Path, target: Path) -> None:
     write_atomically(target, lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
 
 
+def copy_pictures(logs: Path, target: Path) -> None:
+    """Makes the run of each of `PICTURES`, and copies its picture."""
+    for name, (file, words) in PICTURES.items():
+        run = logs / "pictures" / name
+        command = [sys.executable, str(ROOT / "train.py"), *words, f"paths.run={run}", f"paths.logs={logs}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        write_bytes(target / name, (run / "figures" / file).read_bytes())
+
+
 def main(settings: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_sweep(Path(folder))
         draw(Path(folder), ROOT / "docs" / "figures" / "optimizers.png")
+        copy_pictures(Path(folder), ROOT / "docs" / "figures")
 
 
 if __name__ == "__main__":

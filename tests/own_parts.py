@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
 
 
@@ -50,7 +51,9 @@ class Autoencoder(pl.LightningModule):
         return functional.mse_loss(self.layers(batch[0]), batch[0].flatten(1))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self._loss(batch)
+        loss = self._loss(batch)
+        self.log("train/error", loss.detach(), on_step=False, on_epoch=True)
+        return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_loss", self._loss(batch))
@@ -60,6 +63,28 @@ class Autoencoder(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class WithBackbone(pl.LightningModule):
+    """A head behind a backbone, which callbacks freeze; its optimizer begins with the head."""
+
+    def __init__(self, in_features: int, out_features: int, learning_rate: float = 0.01) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(in_features, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.head = nn.Linear(8, out_features)
+        self.learning_rate = learning_rate
+
+    def _loss(self, batch: Any) -> Tensor:
+        return functional.cross_entropy(self.head(self.backbone(batch[0])), batch[1])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self._loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.head.parameters(), self.learning_rate)
 
 
 class TwoOptimizers(pl.LightningModule):
@@ -134,6 +159,46 @@ class PictureData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.parts[2], 50)
+
+
+def padded(rows: list[Tensor]) -> dict[str, Tensor]:
+    return {"numbers": pad_sequence(rows, batch_first=True), "length": torch.tensor([len(row) for row in rows])}
+
+
+class SequenceData(pl.LightningDataModule):
+    """Sequences of unequal length; a batch is neither a tensor nor a pair."""
+
+    def _loader(self, n_rows: int, *, shuffle: bool = False) -> DataLoader[Any]:
+        generator = torch.Generator().manual_seed(n_rows)
+        rows = [torch.randn(3 + place % 5, generator=generator) for place in range(n_rows)]
+        return DataLoader(rows, 8, shuffle=shuffle, collate_fn=padded)  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(40, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(16)
+
+
+class OfSequences(pl.LightningModule):
+    """Learns the mean of each sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(1, 4, batch_first=True)
+
+    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+        means = batch["numbers"].sum(1) / batch["length"]
+        return functional.mse_loss(self.layer(batch["numbers"].unsqueeze(2))[1][0, :, 0], means)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self._loss(batch), batch_size=len(batch["length"]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), 0.01)
 
 
 class NumberData(PictureData):

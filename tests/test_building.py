@@ -11,7 +11,7 @@ import torch
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
-from mlplab.building import build_data
+from mlplab.building import build_callbacks, build_data, build_loggers
 from mlplab.data import bundled
 from mlplab.data.dataset import Dataset
 from mlplab.errors import UserError
@@ -265,3 +265,42 @@ def test_an_ensemble_is_trained_by_its_members_losses_and_validated_by_their_mea
     history = [json.loads(line) for line in (run.directory / "history.jsonl").read_text().splitlines()]
     (trained,) = [line["train/loss"] for line in history if "train/loss" in line]
     assert trained == pytest.approx(losses.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+logger.tensorboard.every_second=3"], "try logger.tensorboard.every_seconds=3"),
+        (["logger.tensorboard.every_seconds=abc"], "logger.tensorboard.every_seconds must be a number"),
+        (["+logger.x={_target_:lightning.pytorch.loggers.CSVLogger,save_dri:x}"], "try logger.x.save_dir=x"),
+        (["+logger.x={_target_:lightning.pytorch.loggers.CSVLoger}"], "logger.x must be built by"),
+    ],
+)
+def test_options_of_loggers_are_checked_against_their_signature(
+    make_config: Any, words: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build_loggers(make_config("paths.run=/nowhere", *words))
+
+
+def test_a_secret_of_a_logger_is_not_shown(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "unsaid")
+    words = ["+logger.x={_target_:lightning.pytorch.loggers.CSVLogger,save_dir:x,tokn:'${oc.env:TOKEN}'}"]
+    with pytest.raises(UserError, match=r"logger\.x\.tokn=null") as told:
+        build_loggers(make_config("paths.run=/nowhere", *words))
+    assert "unsaid" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+callbacks.early_stopping.patiense=3"], "try callbacks.early_stopping.patience=3"),
+        (["+callbacks.mine={_target_:lightning.pytorch.callbacks.Timer,duratoin:1}"], "try callbacks.mine.duration=1"),
+        (["callbacks.early_stopping.mode=mni"], "callbacks.early_stopping must be built by"),
+    ],
+)
+def test_options_of_callbacks_are_checked_against_their_signature(
+    make_config: Any, words: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build_callbacks(make_config("paths.run=/nowhere", *words))

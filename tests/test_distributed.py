@@ -1,12 +1,14 @@
 """Two processes share every batch and follow the path of one; a signal reaches one that waits for the other."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from comparing import difference
 from launching import ROOT, Running, run_program, start_program
 
+from mlplab.building import keep_threads
 from mlplab.errors import UserError
 from mlplab.runs.processes import environment_of
 
@@ -149,3 +152,42 @@ def test_a_signal_ends_a_run_that_waits_for_another_machine(tmp_path: Path, node
         assert json.loads(status.read_text()) | {"state": "stopped", "reason": STOPPED} == json.loads(
             status.read_text()
         )
+
+
+TELLS_THREADS = """
+import torch
+from lightning.pytorch.callbacks import Callback
+
+class Tells(Callback):
+    def on_train_batch_end(self, trainer, *rest):
+        open(f"threads_of_{trainer.global_rank}", "w").write(str(torch.get_num_threads()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threads", "expected"), [("1", 1), ("3", 3), ("auto", 1)])
+def test_each_process_has_the_threads_that_were_asked_for(threads: str, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "tells.py").write_text(TELLS_THREADS)
+    words = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.threads={threads}", "data=wine"]
+    words += ["trainer.max_epochs=1", "callbacks=minimal", "logger=none", "+callbacks.tells={_target_: tells.Tells}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *words, f"paths.logs={tmp_path / 'logs'}"],
+        cwd=tmp_path, env={**environment, "PYTHONPATH": str(tmp_path)}, check=True, capture_output=True,
+    )  # fmt: skip
+    assert [int((tmp_path / f"threads_of_{rank}").read_text()) for rank in (0, 1)] == [expected] * 2
+
+
+def test_threads_are_shared_among_the_processes_of_a_machine(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    several: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=object()), num_devices=4)
+    alone: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=None), num_devices=1)
+    monkeypatch.setattr("mlplab.building.available_cores", lambda: 8)
+    before = torch.get_num_threads()
+    for trainer, threads, expected in ((several, "auto", "2"), (several, "3", "3"), (alone, "3", None)):
+        with monkeypatch.context() as patch:
+            patch.delenv("OMP_NUM_THREADS", raising=False)
+            torch.set_num_threads(8 if threads == "auto" else int(threads))
+            keep_threads(make_config(f"trainer.threads={threads}"), trainer)
+            assert os.environ.pop("OMP_NUM_THREADS", None) == expected
+            assert torch.get_num_threads() == int(expected or threads)
+    torch.set_num_threads(before)

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 EXPERIMENTS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"))
@@ -129,3 +131,33 @@ def test_cures_of_overfitting_lower_the_validation_loss(root: Path, tmp_path: Pa
     best = {" ".join(overrides[-2:]): result["validation"]["val/loss"] for overrides, result in jobs}
     uncured = best.pop("model.dropout=0.0 regularization.l2=0.0")
     assert all(loss < uncured for loss in best.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least"), [("circles", 0.95), ("circles model.hidden_dims=[2]", 0.0), ("spirals", 0.99)]
+)
+def test_experiments_in_the_plane_reach_what_they_say_and_draw_it(
+    root: Path, tmp_path: Path, name: str, least: float
+) -> None:
+    ((_, result),) = run(root, tmp_path, *f"experiment={name}".split())
+    assert result["test"]["test/accuracy"] > least
+    if "[2]" in name:
+        assert result["test"]["test/accuracy"] < 0.9
+    (animation,) = tmp_path.rglob("figures/learned_function.gif")
+    assert animation.stat().st_size < 1_000_000
+    assert list(animation.parent.glob("hidden_units_hidden.*.png"))
+
+
+@pytest.mark.slow
+def test_the_slow_part_of_a_wave_is_learned_first(root: Path, tmp_path: Path) -> None:
+    ((_, result),) = run(root, tmp_path, "experiment=wave")
+    assert result["test"]["test/rmse"] < 0.2
+    (checkpoint,) = tmp_path.rglob("checkpoints/last.ckpt")
+    frames = torch.load(checkpoint, weights_only=True)["callbacks"]["LearnedFunction"]["frames"]
+    early = next(frame for frame in frames if frame["epoch"] >= 30)
+    x = np.linspace(0, 2, 301)
+    # Both are standardised; the ends of the grid lie a little beyond the data.
+    learned = early["values"][0].double().numpy()
+    error = np.abs(np.interp(x, np.linspace(-0.16, 2.16, 301), learned * 0.7) - np.sin(2 * np.pi * x**2))
+    assert error[x < 1].mean() < error[x > 1.4].mean() / 1.5

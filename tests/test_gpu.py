@@ -77,3 +77,12 @@ def test_batches_go_by_the_strategy_where_the_device_is_not_the_processor(
     monkeypatch.setattr(pl.strategies.SingleDeviceStrategy, "batch_to_device", note)
     train_run("data=wine", "trainer.max_epochs=1", "callbacks=minimal", "logger=none", "trainer.limit_val_batches=0")
     assert len(sent) >= 4
+
+
+@needs_gpu
+def test_pictures_are_drawn_of_a_network_on_a_gpu(train_run: Any) -> None:
+    directory = train_run("trainer=gpu", "data=circles", "callbacks=pictures", "trainer.max_epochs=2").directory
+    drawn = {path.name for path in (directory / "figures").iterdir()}
+    assert {"learned_function.gif", "hidden_units_hidden.0.png", "gradients_by_depth.png"} <= drawn
+    drawn = {path.name for path in (train_run(*GPU, "callbacks=pictures").directory / "figures").iterdir()}
+    assert {"weight_images.png", "mistakes.png", "gradients_by_depth.png"} <= drawn

@@ -1,12 +1,14 @@
 """Runs from Python, as a notebook has them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -84,11 +86,58 @@ def test_two_runs_of_one_process_are_apart_and_leave_nothing_of_hydra(run: mlpla
         (["optimizer.lr=-1"], "optimizer.lr must be a positive number"),
         (["seed=0,1"], "a single run must be given one value"),
         (["oops"], "does not parse"),
+        (["resume=latest"], "a run must be resumed by train.py"),
+        ("data=wine", "overrides must be a list of words"),
     ],
 )
 def test_mistakes_are_refused_as_on_the_command_line(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         mlplab.compose(words)
+
+
+def test_a_configuration_that_is_trained_again_gets_a_directory_of_its_own(run: mlplab.Run, tmp_path: Path) -> None:
+    config = mlplab.compose(["data=wine", *QUICK, f"paths.logs={tmp_path}"])
+    first, second = mlplab.train(config), mlplab.train(config)
+    assert first.directory != second.directory
+    assert first.history["val/loss"].equals(second.history["val/loss"])
+    with pytest.raises(UserError, match="must be given what compose returns"):
+        mlplab.train(["data=wine"])  # type: ignore[arg-type]
+    named = mlplab.compose(["data=wine", *QUICK, f"paths.run={tmp_path / 'mine'}"])
+    mlplab.train(named)
+    with pytest.raises(UserError, match="must have a directory of its own"):
+        mlplab.train(named)
+
+
+def test_an_edited_file_of_conf_is_seen(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    monkeypatch.setattr("mlplab.notebook.ROOT", tmp_path)
+    assert mlplab.compose(["data=wine"]).optimizer.lr == 0.001
+    file = tmp_path / "conf" / "optimizer" / "adam.yaml"
+    file.write_text(file.read_text().replace("0.001", "0.002"))
+    assert mlplab.compose(["data=wine"]).optimizer.lr == 0.002
+
+
+def test_a_notebook_shows_figures_and_one_line_for_a_mistake(run: mlplab.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("curves", "result"):
+        assert run.figure(name)._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+    with pytest.raises(UserError) as mistake:
+        mlplab.compose(["optimizr=adam"])
+    assert mistake.value._render_traceback_() == [f"UserError: {mistake.value}"]
+    assert "\n" not in str(mistake.value)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert "Traceback" in mistake.value._render_traceback_()[0]
+    assert {"compose", "train", "Run", "MLPClassifier"} <= {*dir(mlplab)}
+
+
+def test_a_frame_of_pandas_needs_no_pyarrow(tmp_path: Path) -> None:
+    path = tmp_path / "houses.csv"
+    houses(100).write_csv(path)
+    words = ["data=table", f"data.path={path}", "data.target=price", *QUICK, f"paths.logs={tmp_path}"]
+    trained = mlplab.train(mlplab.compose(words))
+    frame = pl.read_csv(path)
+    assert trained.predict(pd.DataFrame(frame.to_dict(as_series=False))).equals(trained.predict(frame))  # type: ignore[union-attr, arg-type]
+    with pytest.raises(UserError, match="must be a frame of polars or pandas"):
+        trained.predict(np.zeros((2, 3)))
 
 
 def test_the_notebook_of_the_docs_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

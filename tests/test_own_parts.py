@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from comparing import table
 from composing import composed
 from own_parts import Autoencoder
 
@@ -119,7 +120,7 @@ def test_parts_of_pytorch_and_others_are_choices(train_run: Any, words: list[str
             "mode must be max",
         ),
         (["+scheduler._target_=torch.optim.lr_scheduler.PolynomialLR", "+scheduler.powr=2"], r"try scheduler\.power=2"),
-        (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], "missing 1 required .*step_size"),
+        (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], r"1 required .*try scheduler\.step_size="),
         (["+scheduler._target_=own_parts.cubic"], "scheduler must be"),
         (
             ["+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+scheduler.monitor=val/acuracy"],
@@ -148,6 +149,7 @@ def test_mistakes_are_refused_before_the_run(train_run: Any, tmp_path: Path, wor
         ([*PICTURES, f"{MODULE}.Autoencoder"], "val_loss"),
         (["data=iris", f"{MODULE}.TwoOptimizers", "mode=min"], "pull"),
         (["data=iris", f"{MODULE}.Mixed"], "val/loss"),
+        (["~data", "+data._target_=own_parts.SequenceData", f"{MODULE}.OfSequences", "logger=tensorboard"], "val/loss"),
         ([*PICTURES, "~model", "+model._target_=own_parts.Convolution"], "val/loss"),
     ],
 )  # fmt: skip
@@ -176,7 +178,9 @@ def test_a_module_must_log_what_is_monitored(train_run: Any) -> None:
 
 def test_a_checkpoint_of_a_module_is_not_applied_to_rows(train_run: Any) -> None:
     run = train_run(*QUICK, f"{MODULE}.Autoencoder", "monitor=val_loss")
-    with pytest.raises(UserError, match=r"that of own_parts\.Autoencoder; try python train\.py train=false start_from"):
+    with pytest.raises(
+        UserError, match=r"that of own_parts\.Autoencoder; try the options of that run with train=false start_from="
+    ):
         load_run(run.directory)
 
 
@@ -214,7 +218,8 @@ def test_a_run_that_was_cut_off_within_an_epoch_of_own_loaders_goes_on_to_the_sa
             raise ZeroDivisionError("planted")
         return step(self, batch, batch_idx)
 
-    words = [*WITHOUT_DATA, *PICTURES, f"{MODULE}.Autoencoder", "monitor=val_loss", f"engine={engine}"]
+    words = [*(word for word in WITHOUT_DATA if word != "logger=none"), "logger=csv"]
+    words += [*PICTURES, f"{MODULE}.Autoencoder", "monitor=val_loss", f"engine={engine}"]
     words.append("data.batch_size=8")
     whole = train_run(*words, "trainer.max_epochs=3")
     monkeypatch.setattr(Autoencoder, "training_step", broken)
@@ -228,6 +233,9 @@ def test_a_run_that_was_cut_off_within_an_epoch_of_own_loaders_goes_on_to_the_sa
         read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole.directory, tmp_path / "cut")
     )
     assert first["global_step"] == second["global_step"] == 15
+    # With the means of train/error over the epoch that was cut.
+    assert "train/error" in str(table(whole.directory)[0])
+    assert sorted(table(whole.directory)) == sorted(table(tmp_path / "cut"))
     assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in first["state_dict"])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from composing import composed
+from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -98,6 +99,16 @@ def test_status_and_result_agree_on_how_it_ended(train_run: Any) -> None:
     assert run.objective == run.result["objective"] == run.result["validation"]["val/loss"]
 
 
+class Ending(Callback):
+    """Ends the run, for a reason of its own."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        trainer.should_stop = True
+
+
+EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
+
+
 @pytest.mark.parametrize(
     ("overrides", "ended"),
     [
@@ -105,6 +116,9 @@ def test_status_and_result_agree_on_how_it_ended(train_run: Any) -> None:
         (["trainer.max_steps=7"], "step limit"),
         (["trainer.max_time=00:00:00:00"], "time limit"),
         (["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=10"], "converged"),
+        # A second one beside the project's.
+        ([f"+callbacks.mine={{_target_: {EARLY_STOPPING}, monitor: val/f1, min_delta: 9, patience: 1}}"], "converged"),
+        ([f"+callbacks.mine._target_={__name__}.Ending"], "stopped by a callback"),
     ],
 )
 def test_the_result_says_why_it_ended(train_run: Any, overrides: list[str], ended: str) -> None:

@@ -1,7 +1,6 @@
 """docs/published-results.md: a row for each recipe."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +14,51 @@ reach here. Each row is an ordinary sweep over seeds, which the command in it ru
 page; `FOLDER` is where the data sets lie. The head of a recipe says in what it differs from its source.
 
 Ours is the mean ± one standard deviation over n seeds, on the test part, which no choice has seen. A published figure
-counts as reached if ours is at most one of our standard deviations worse. Seconds are those of one seed, the median.
+counts as reached if ours is at most one of our standard deviations worse. Seconds are those of one seed, the median;
+they are left out where other programs ran on the machine. [side-by-side.md](side-by-side.md) compares our networks with
+those of others on the same splits.
 
 | data, network, measure | published | ours | n | reached | seconds | command |
 |---|---|---|---|---|---|---|
 """
 
 
+def read_rows(page: Path) -> dict[str, dict[str, Any]]:
+    """Reads the figures of a page from the .json beside it: name of a recipe → its row."""
+    path = page.with_suffix(".json")
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return rows
+
+
 def write_page(page: Path, name: str, row: dict[str, Any]) -> None:
     """Adds the row of a recipe to the page and to its figures in a .json beside it; other rows stay."""
-    path = page.with_suffix(".json")
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    rows[name] = row
-    write_bytes(
-        path, (json.dumps({known: rows[known] for known in RECIPES if known in rows}, indent=2) + "\n").encode()
-    )
-    lines = [line_of(known, RECIPES[known], rows[known]) for known in RECIPES if known in rows]
+    rows = {**read_rows(page), name: row}
+    rows = {known: rows[known] for known in RECIPES if known in rows}
+    write_bytes(page.with_suffix(".json"), (json.dumps(rows, indent=2) + "\n").encode())
+    lines = [line_of(known, RECIPES[known], row) for known, row in rows.items()]
     write_bytes(page, (HEAD + "\n".join(lines) + "\n").encode())
+
+
+def mean_and_spread(row: dict[str, Any], digits: int) -> str:
+    """Writes the mean of the seeds, and behind ± their standard deviation if there are several."""
+    spread = "" if row["sd"] is None else f" ± {row['sd']:.{digits}f}"
+    return f"{row['mean']:.{digits}f}{spread}"
 
 
 def line_of(name: str, recipe: Recipe, row: dict[str, Any]) -> str:
     """Writes a row of the table in Markdown."""
     published = "; ".join(f"{figure:.{recipe.digits}f} ({source})" for source, figure in recipe.published.items())
-    spread = "" if math.isnan(row["sd"]) else f" ± {row['sd']:.{recipe.digits}f}"
     cells = [
-        recipe.title, published, f"{row['mean']:.{recipe.digits}f}{spread}", str(row["n"]), verdict(recipe, row),
-        f"{row['seconds']:.0f}", f"`python scripts/published.py {name} data=FOLDER seeds={row['n']}`",
+        recipe.title, published, mean_and_spread(row, recipe.digits), str(row["n"]), verdict(recipe, row),
+        "–" if row["seconds"] is None else f"{row['seconds']:.0f}",
+        f"`python scripts/published.py {name} data=FOLDER seeds={row['n']}`",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
 def verdict(recipe: Recipe, row: dict[str, Any]) -> str:
     """Says which of the published figures are reached."""
-    spread = 0.0 if math.isnan(row["sd"]) else row["sd"]
+    spread = row["sd"] or 0.0
     sign = 1 if recipe.is_smaller_better else -1
     reached = [sign * row["mean"] <= sign * figure + spread for figure in recipe.published.values()]
     return "yes" if all(reached) else "no" if not any(reached) else f"{sum(reached)} of {len(reached)}"

@@ -1,11 +1,13 @@
 """The rows of docs/published-results.md: recipes of conf/experiment/published/, their files and published figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GORISHNIY_2021 = "Gorishniy et al. 2021, RTDL, MLP"
 GORISHNIY_2024 = "Gorishniy et al. 2024, TabM, MLP"
 TABM = "Gorishniy et al. 2024, TabM-mini"
+BEST_2024 = "Gorishniy et al. 2024, best network of the MLP family"
+ON_UCI, BEST_ON_UCI = "MLP on the same splits", "best of the MLP family on the same splits"
 SRIVASTAVA = "Srivastava et al. 2014, table 2"
 
 
@@ -18,7 +20,10 @@ class Recipe:
         measure: of the test part, as `test/rmse`.
         published: source → figure, in the unit of the table.
         files: option of train.py → its file or folder below that of the data.
-        checksums: SHA-256 of files below that of the data; where a file has another one, it is told.
+        checksums: SHA-256 of files below that of the data; where a file has another one, it is told. Without one, the
+            first run records it beside its row of the page.
+        form: of the file of `data.path`, a key of `FORMS`, where it is no table, or has a split of its own.
+        seeds: how many the page wants.
         percent_wrong: whether the table shows 100 · (1 − measure), as the sources do.
         digits: behind the point.
     """
@@ -27,7 +32,9 @@ class Recipe:
     measure: str
     published: Mapping[str, float]
     files: Mapping[str, str]
-    checksums: Mapping[str, str]
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    form: str | None = None
+    seeds: int = 5
     percent_wrong: bool = False
     digits: int = 4
 
@@ -42,6 +49,7 @@ class Recipe:
 
 
 CALIFORNIA = {
+    "form": "one_split",
     "files": {"data.path": "california_housing/california_sklearn_form.csv"},
     "checksums": {
         "california_housing/california_sklearn_form.csv": (
@@ -94,4 +102,46 @@ RECIPES: dict[str, Recipe] = {
         percent_wrong=True,
         digits=2,
     ),
+    "mnist_max_norm": Recipe(
+        "MNIST, three layers of 1024 units, dropout and max-norm, error in %",
+        "test/accuracy",
+        {SRIVASTAVA: 1.06},
+        **MNIST,
+        percent_wrong=True,
+        digits=2,
+    ),
 }
+
+# Name → title, folder, measure, published figures of the MLP and of the best network, digits.
+ARRAYS: dict[str, tuple[str, str, str, float, float, int]] = {
+    "churn": ("Churn", "churn", "accuracy", 0.8553, 0.8624, 4),
+    "diamond": ("Diamond", "diamond", "rmse", 0.1404, 0.1315, 4),
+    "house": ("House", "house", "rmse", 31_117, 29_976, 0),
+    "otto": ("Otto", "otto", "accuracy", 0.8175, 0.8342, 4),
+    "higgs_small": ("Higgs-small", "higgs-small", "accuracy", 0.7180, 0.7383, 4),
+    "covertype": ("Covertype", "covtype2", "accuracy", 0.9630, 0.9755, 4),
+}
+for name, (title, folder, measure, mlp, best, digits) in ARRAYS.items():
+    for network, about, published in (
+        ("mlp", "MLP", {GORISHNIY_2024: mlp}),
+        ("tabm", "TabM-mini with embeddings", {BEST_2024: best}),
+    ):
+        RECIPES[f"{name}_{network}"] = Recipe(
+            f"{title}, {about}, {'RMSE' if measure == 'rmse' else measure}", f"test/{measure}", published,
+            {"data.path": folder}, form="arrays", digits=digits,
+        )  # fmt: skip
+
+# Name → title, folder, published RMSE of an MLP and of the best network, splits, digits.
+INDEXED: dict[str, tuple[str, str, float, float, int, int]] = {
+    "concrete": ("Concrete", "concrete", 5.45, 4.83, 20, 2),
+    "energy": ("Energy", "energy", 0.97, 0.54, 20, 2),
+    "kin8nm": ("Kin8nm", "kin8nm", 0.0916, 0.0789, 20, 4),
+    "power": ("Power", "power-plant", 4.18, 4.01, 20, 2),
+    "protein": ("Protein", "protein-tertiary-structure", 4.39, 4.27, 5, 2),
+    "yacht": ("Yacht", "yacht", 1.23, 0.67, 20, 2),
+}
+for name, (title, folder, mlp, best, splits, digits) in INDEXED.items():
+    RECIPES[name] = Recipe(
+        f"{title}, MLP, RMSE", "test/rmse", {ON_UCI: mlp, BEST_ON_UCI: best}, {"data.path": f"{folder}/data"},
+        form="indexed", seeds=splits, digits=digits,
+    )  # fmt: skip

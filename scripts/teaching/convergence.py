@@ -18,6 +18,7 @@ RATES = {0.1: BLUE, 1.0: GREEN, 1.8: YELLOW, 2.1: RED}
 """Learning rate on the parabola, whose limit is 2/`CURVATURE` → colour."""
 
 ON_DIGITS = {"0.0001": CYAN, "0.001": BLUE, "0.01": GREEN, "0.1": YELLOW, "1": PURPLE, "10": RED}
+EPOCHS = 20
 SMOOTHING = 0.9
 
 
@@ -25,7 +26,7 @@ def compute(logs: Path) -> Lesson:
     walks = {rate: walk(rate) for rate in RATES}
     runs = {
         rate: train(logs, "experiment=learning_rates_of_sgd", f"optimizer.lr={rate}", "logger=csv",
-                    "trainer.log_every_n_steps=1", "~callbacks.early_stopping", "trainer.max_epochs=20")
+                    "trainer.log_every_n_steps=1", "~callbacks.early_stopping", f"trainer.max_epochs={EPOCHS}")
         for rate in ON_DIGITS
     }  # fmt: skip
     stopped = train(logs, "optimizer=sgd", "logger=none")
@@ -37,6 +38,7 @@ def compute(logs: Path) -> Lesson:
         numbers={
             "curvature": CURVATURE, "start": START, "limit": 2 / CURVATURE, "n_steps": N_STEPS,
             "factors": {str(rate): 1 - rate * CURVATURE for rate in RATES},
+            "rate_epochs": EPOCHS, "lowest": min(runs["1"].history["train/loss"]),
             "ends": {str(rate): path[-1] for rate, path in walks.items()},
             "accuracy": {rate: run.result["test"]["test/accuracy"] for rate, run in runs.items()},
             "final": {rate: run.history["train/loss"][-1] for rate, run in runs.items()},

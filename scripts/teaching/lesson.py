@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 import mlplab
+from mlplab.errors import RunStopped
 
 DIGITS = 6
 """Significant digits of a number that is kept: what a page shows of it has fewer."""
@@ -41,8 +42,12 @@ def train(logs: Path, *words: str) -> mlplab.Run:
     """Trains as `python train.py WORDS` does, without figures and output."""
     quiet = ["callbacks=minimal", f"paths.logs={logs}", "trainer.accelerator=cpu"]
     config = mlplab.compose([*quiet, *words])
-    with contextlib.redirect_stdout(io.StringIO()):
-        mlplab.train(config)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            mlplab.train(config)
+    except RunStopped as stopped:
+        # Its own message says how to resume a run whose folder is about to go.
+        raise RunStopped("stopped: pages that are written stay, this one is as it was", stopped.status) from None
     return mlplab.Run.open(config.paths.run)
 
 

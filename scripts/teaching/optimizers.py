@@ -47,7 +47,7 @@ def compute(logs: Path) -> Lesson:
     return Lesson(
         numbers={
             "steep": STEEP, "start": list(START), "n_steps": N_STEPS, "limit": 2 / STEEP,
-            "words": {name: " ".join(words) for name, (words, _) in PATHS.items()},
+            "rates": {name: float(words[1].partition("=")[2]) for name, (words, _) in PATHS.items()},
             "first": walks["adam"][1][0],
             "last": {name: heights[-1] for name, (_, heights) in walks.items()},
             # Sizes of the first step along and across the valley.

@@ -23,7 +23,7 @@ let_waiting_threads_sleep()
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
     from mlplab.parts import require_part
@@ -31,3 +31,7 @@ def __getattr__(name: str) -> Any:
     if name.startswith("MLP"):
         require_part("tables", f"mlplab.{name}", "mlplab.train")
     return getattr(import_module("mlplab.estimators" if name.startswith("MLP") else "mlplab.notebook"), name)
+
+
+def __dir__() -> list[str]:  # what a notebook completes
+    return [*globals(), *__all__]

@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.augmentation import build_augmentation
-from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.compatibility import FINDERS, require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install
+from mlplab.config.resolvers import without_secrets
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
@@ -28,7 +29,7 @@ from mlplab.data.own_data import OwnData
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunStopped, UserError
-from mlplab.instantiation import accepted_options, instantiate, is_data_module, plain_values
+from mlplab.instantiation import accepted_options, class_of, instantiate, is_data_module, plain_values
 from mlplab.learner import Learner
 from mlplab.models import MLP
 from mlplab.models.inputs import WithInputs
@@ -50,7 +51,7 @@ from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.processes import environment_of
 from mlplab.runs.summary import tell
-from mlplab.trainer_settings import first_batch, misfit, use_threads
+from mlplab.trainer_settings import first_batch, keep_threads, misfit, use_threads
 
 ROWS_TO_INITIALIZE_FROM = 10_000
 """Most training rows that a network is given by `initialize_from`. Their statistics are then known to a hundredth."""
@@ -338,13 +339,15 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
         if not node:  # callbacks.NAME=null removes one
             continue
         accepted_options(f"callbacks.{name}", node)
-        callback = instantiate("callbacks", node)
+        callback = instantiate(f"callbacks.{name}", node)
         if not isinstance(callback, Callback):
             raise UserError(
                 f"callbacks.{name} must build a Callback",
                 f"{node.get('_target_')} built {type(callback).__name__}",
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
+        if isinstance(callback, FINDERS):  # it has found its value before
+            continue
         if isinstance(callback, Pruning) and is_there("sweeps"):
             from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
@@ -359,11 +362,17 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     """Builds the loggers of conf/logger.
 
     Raises:
-        UserError: one of them needs a package that is not installed.
+        UserError: one of them needs a package that is not installed, or does not take an option.
     """
+    nodes = {f"logger.{name}": node for name, node in (config.get("logger") or {}).items() if node}
+    printed = without_secrets(config, ("logger",))["logger"] if nodes else {}
+    for name, node in nodes.items():
+        if class_of(node.get("_target_")) is not None:  # else building it tells why
+            # Values of the environment are not shown, and None is possible for any type.
+            options = printed[name.removeprefix("logger.")].items()
+            accepted_options(name, {key: None if "${" in str(value) else value for key, value in options})
     try:
-        nodes = (config.get("logger") or {}).values()
-        return [instantiate("logger", node) for node in nodes if node]
+        return [instantiate(name, node) for name, node in nodes.items()]
     except UserError as error:
         cause = error.__cause__ or error
         if not isinstance(cause, ModuleNotFoundError):
@@ -384,7 +393,7 @@ def build_trainer(
     learner: pl.LightningModule,
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
-    require_compatible(callbacks, loggers)
+    require_compatible(callbacks, loggers, learner)
     flags = plain_values(config.trainer)
     # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
@@ -398,10 +407,22 @@ def build_trainer(
             f"trainer.val_check_interval={interval}",
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
         )
+    share = flags.get("overfit_batches") or 0
+    if isinstance(share, float) and 0 < share < 1 and isinstance(data, DataModule):
+        # Lightning takes the same share of the validation, which is a batch or two here.
+        raise UserError(
+            "trainer.overfit_batches must be a number of batches", f"trainer.overfit_batches={share}",
+            f"trainer.overfit_batches={max(1, round(share * n_batches))}",
+        )  # fmt: skip
     if flags.get("profiler") is not None:
         # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    # Without a bar among the callbacks, Lightning would draw its own.
+    if flags.get("enable_progress_bar") is None:
+        flags["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if not flags["enable_progress_bar"]:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     environment = environment_of(config)
     try:
         trainer = pl.Trainer(
@@ -426,6 +447,7 @@ def build_trainer(
                 "leaving one of them out",
             ) from error
         raise misfit("trainer must be given flags that fit", error, flags) from error
+    keep_threads(config, trainer)
     # Configurations of earlier releases have no engine.
     is_own = not (isinstance(learner, Learner) and isinstance(data, DataModule))
     engine = OmegaConf.select(config, "engine.name", default="fast")

@@ -2,7 +2,9 @@
 
 import errno
 import math
+import os
 import re
+import traceback
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,7 +16,18 @@ CLAUSE = re.compile(r"\S+ (is|has|holds|leads|lacks) ")
 """The beginning of a statement about a file, whose name may contain an equals sign."""
 
 
-class UserError(ValueError):
+class Told:
+    """Error for people, whose message says all: a notebook shows it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Returns what IPython shows, which asks for it by this name."""
+        assert isinstance(self, BaseException)
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            return traceback.format_exception(self)
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UserError(Told, ValueError):
     """A mistake of the user's: shown as one message with a hint, without a traceback.
 
     Args:
@@ -98,7 +111,7 @@ def in_megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
-class RunFailed(RuntimeError):
+class RunFailed(Told, RuntimeError):
     """A run that began and failed, without a mistake in its configuration."""
 
 
@@ -160,7 +173,7 @@ class SkipUpdate(Exception):
     """Skips the current update: raised after its gradient is known, and caught by the learner."""
 
 
-class RunStopped(BaseException):
+class RunStopped(Told, BaseException):
     """A run that a signal has stopped.
 
     It is no `Exception`, so that it ends a sweep too. It is no `KeyboardInterrupt`, which Lightning turns into an exit.

@@ -155,8 +155,6 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         seed = state if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31)
         given = {option: value for name, option in WORDS.items() if (value := getattr(self, name)) is not None}
         words += [f"{option}={_as_word(value)}" for option, value in {**given, "seed": seed}.items()]
-        if isinstance(self.overrides, str):
-            raise UserError("overrides must be a list of words", self.overrides, f"[{self.overrides!r}]")
         for word in self.overrides:
             name = word.partition("=")[0].lstrip("+~")
             if name in OF_FIT:

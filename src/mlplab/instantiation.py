@@ -173,10 +173,12 @@ def accepted_options(group: str, node: Any) -> list[str]:
     unknown = [name for name in options if name not in parameters]
     if unknown and not takes_any:
         near = nearest_name(unknown[0], list(parameters))
+        # The options of a whole group may be those of the choice before, digits for example.
+        left = "leaving it out" if "." in group else f"leaving it out, or ~{group} +{group}._target_={target}"
         raise UserError(
             f"{group} must be given options that {target} takes: {', '.join(parameters)}",
             f"{group}.{unknown[0]}={shown(options[unknown[0]])}",
-            f"{group}.{near}={shown(options[unknown[0]])}" if near else "leaving it out",
+            f"{group}.{near}={shown(options[unknown[0]])}" if near else left,
         )
     return [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 

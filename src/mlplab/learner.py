@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.data import sized_len
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import BaseFinetuning, GradientAccumulationScheduler
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -206,6 +206,10 @@ class Learner(pl.LightningModule):
         learned = self.model if next(self.objective.parameters(), None) is None else self
         optimizer = build_optimizer(self.optimizer_factory, learned, applies_to=self.applies_to, groups=self.groups)
         trainer = self.trainer
+        # It adds groups without names, which PyTorch takes only where the other groups have none.
+        if any(isinstance(callback, BaseFinetuning) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            for group in optimizer.param_groups:
+                group.pop("param_names", None)
         schedule = build_schedule(
             optimizer=optimizer,
             total_steps=self.total_steps(),

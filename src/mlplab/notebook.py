@@ -3,6 +3,7 @@
 import copy
 import functools
 import random
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -30,13 +31,14 @@ from mlplab.config.checks import check
 from mlplab.config.commands import command
 from mlplab.config.env_file import load_env_file
 from mlplab.config.paths import find_run
-from mlplab.config.resolvers import new_run_name, register_resolvers
+from mlplab.config.resolvers import TIME, new_run_name, register_resolvers
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.objectives.objective import predictions
-from mlplab.plots import result_figure
+from mlplab.plots import as_png, result_figure
+from mlplab.runs.layout import STATUS
 from mlplab.runs.run_reading import read_history, read_manifest, read_result
 from mlplab.task import Task
 
@@ -74,6 +76,8 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
         UserError: an override is none, or names a choice that there is not.
     """
     load_env_file()
+    if isinstance(overrides, str):
+        raise UserError("overrides must be a list of words", overrides, f"[{overrides!r}]")
     register_resolvers(ROOT)
     words = [with_quotes(with_home(word)) for word in overrides]
     # Composing takes as long as training a small network, so it is done once for the same words and files.
@@ -128,6 +132,12 @@ def train(config: DictConfig) -> "Run":
         RunFailed: the run diverged, or memory or disk space ran out.
         RunStopped: it was interrupted; its state is saved, and `python train.py resume=DIRECTORY` goes on.
     """
+    if not isinstance(config, DictConfig):
+        raise UserError("train must be given what compose returns", f"{config!r}", f"mlplab.compose({config!r})")
+    if (Path(config.paths.run) / STATUS).exists() and re.match(TIME, Path(config.paths.run).name):
+        # A cell that runs again trains again; the run that the configuration was composed for stays as it is.
+        config = copy.deepcopy(config)
+        config.paths.run = str(Path(config.paths.run).with_name(new_run_name(name=config.name)))
     with ONE_AT_A_TIME, _leaving_the_process_as_it_was():
         training.train(config)
     return Run.open(config.paths.run)
@@ -157,7 +167,7 @@ class Run:
         Raises:
             UserError: there is no run.
         """
-        return cls(find_run(Path(path).expanduser())[0])
+        return cls(find_run(Path(path).expanduser(), "path")[0])
 
     def __repr__(self) -> str:
         values = {**self.result.get("validation", {}), **self.result.get("test", {})}
@@ -265,7 +275,8 @@ class Run:
         names = [one for one in ("train/loss", "val/loss") if one in history] if name == "curves" else [name]
         if not names or not set(names) <= set(history.columns):
             known = [column for column in history.columns if "/" in column]
-            raise UserError(f"name must be curves, result, or one of {', '.join(known)}", name, "curves")
+            near = nearest_name(name, ["curves", "result", *known]) or "curves"
+            raise UserError(f"name must be curves, result, or one of {', '.join(known)}", name, near)
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for one in names:
@@ -273,7 +284,7 @@ class Run:
         axes.set(xlabel="epoch", ylabel="loss" if name == "curves" else name)
         if len(names) > 1:
             axes.legend()
-        return figure
+        return _shown(figure)
 
     def _result_figure(self, target: str | None) -> "Figure":
         if self._held and not self.directory.exists():
@@ -293,7 +304,13 @@ class Run:
             predicted, targets, task = predicted[:, place], targets[:, place], task.of_each_target()[place]
             if task.kind == "classification":  # a label: the probabilities that it is false, and true
                 predicted, targets = torch.stack([1 - predicted, predicted], dim=1), targets.long()
-        return result_figure(predicted, targets, task, found.name)[1]
+        return _shown(result_figure(predicted, targets, task, found.name)[1])
+
+
+def _shown(figure: "Figure") -> "Figure":
+    """Makes a notebook show a figure, which it does by itself for those of pyplot alone."""
+    figure._repr_png_ = functools.partial(as_png, figure)  # type: ignore[attr-defined]  # what IPython asks for
+    return figure
 
 
 def _features(rows: Any, n_features: int) -> Tensor:

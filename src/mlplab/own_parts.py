@@ -5,6 +5,7 @@ configuration beside it, which this user has begun.
 """
 
 import copy
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -165,9 +166,10 @@ def _tried(key: str, must: str, function: Callable[..., Any], *arguments: Any) -
         raise
     except BaseException as error:  # code of the user's may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
+        missing = re.search(r"missing \d+ required \S+ arguments?: '(\w+)'", str(error))
         raise UserError(
             f"{key} must {must}", f"{described(error)} ({Path(place.filename).name}, line {place.lineno})",
-            "another one, or a function of one's own around it",
+            f"{key}.{missing[1]}=…" if missing else "another one, or a function of one's own around it",
         ) from error  # fmt: skip
 
 

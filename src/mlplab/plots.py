@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -74,11 +75,17 @@ def result_figures(predicted: Tensor, targets: Tensor, task: Task, rows: str = "
 def as_png(figure: "Figure") -> bytes:
     """Encodes a figure as PNG. The size is fitted to all text, as matplotlib's layouts underestimate long names."""
     buffer = BytesIO()
-    with warnings.catch_warnings():
-        # A name may have characters that matplotlib's font lacks: it draws a box for each.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+    with without_glyph_warnings():
         figure.savefig(buffer, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 1})  # the quickest
     return buffer.getvalue()
+
+
+@contextmanager
+def without_glyph_warnings() -> Iterator[None]:
+    """Silences that matplotlib's font lacks characters of a name: it draws a box for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
 
 
 def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":

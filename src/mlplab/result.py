@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -22,6 +22,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.run_reading import found_before
 from mlplab.runs.summary import log_result, tell
 
 
@@ -80,6 +81,9 @@ def evaluate_best(
         "validation": validation_metrics,
         "test": test_metrics,
     }
+    found = found_before(directory.path)
+    if found:
+        result["found"] = found
     if calibration is not None and calibration.summary:
         result["calibration"] = calibration.summary
     # The file first: it is there even if a logger raises.
@@ -128,10 +132,11 @@ def _best_of(trainer: pl.Trainer) -> Best | None:
 def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
     """Returns why training ended: "epoch limit", "converged", "diverged: …" and so on."""
     # In order of importance: a run that diverged may also have reached a limit.
-    early_stopping = _find(trainer, EarlyStopping)
-    reason = None if early_stopping is None else early_stopping.stopping_reason
-    if reason == EarlyStoppingReason.NON_FINITE_METRIC:
-        return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch + 1}"
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    stopped = {c.stopping_reason: c.monitor for c in callbacks if isinstance(c, EarlyStopping)}
+    if EarlyStoppingReason.NON_FINITE_METRIC in stopped:
+        monitor = stopped[EarlyStoppingReason.NON_FINITE_METRIC]
+        return f"diverged: {monitor} is not finite in epoch {trainer.current_epoch + 1}"
     if interruption.received:
         return "stopped"
     pruning = _find(trainer, Pruning)
@@ -140,13 +145,17 @@ def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
     range_test = _find(trainer, LearningRateRange)
     if range_test is not None and range_test.exploded_at is not None:
         return f"the loss exploded at a learning rate of {range_test.exploded_at:.2g}"
-    if reason not in (None, EarlyStoppingReason.NOT_STOPPED):
+    if stopped.keys() - {EarlyStoppingReason.NOT_STOPPED}:
         return "converged"
     if 0 <= trainer.max_steps <= trainer.global_step:  # -1 is no limit
         return "step limit"
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return "epoch limit"
-    return "time limit" if trainer.should_stop else "ended"
+    # A callback of the user's may stop the run, too.
+    times = [one.time_remaining() for one in callbacks if isinstance(one, Timer)]
+    if any(time is not None and time <= 0 for time in times):
+        return "time limit"
+    return "stopped by a callback" if trainer.should_stop else "ended"
 
 
 def validation_of_best(

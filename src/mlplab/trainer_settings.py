@@ -4,7 +4,9 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
+import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -28,9 +30,16 @@ def require_device(config: DictConfig) -> None:
         UserError: PyTorch finds no GPU, or float16 is asked for without one.
     """
     accelerator, precision = config.trainer.accelerator, str(config.trainer.precision)
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.accelerator=mps must find Apple's GPU", "PyTorch sees none", "trainer=cpu")
     # Apple's GPU, which PyTorch calls mps, counts as a GPU for Lightning's accelerator=gpu.
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise UserError(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
+    if config.trainer.get("sync_batchnorm") and not is_on_gpu(config):
+        # PyTorch's SyncBatchNorm has no code for the CPU, and says so at the first step.
+        raise UserError(
+            "trainer.sync_batchnorm must run on GPUs", "the run is on the CPU", "model.normalization=layer without it"
+        )
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise UserError(
             "float16 precision must run on a GPU",
@@ -55,6 +64,20 @@ def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Modu
         is_small = isinstance(data, DataModule) and copies * len(first_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
+
+
+def keep_threads(config: DictConfig, trainer: pl.Trainer) -> None:
+    """Keeps the threads of several processes as `trainer.threads` says; auto shares the cores of a machine among them.
+
+    Lightning sets the threads of each process when it has started them, unless this variable does.
+    """
+    if trainer.strategy.launcher is None or "OMP_NUM_THREADS" in os.environ:
+        return
+    if config.trainer.threads == "auto":
+        share = max(1, available_cores() // trainer.num_devices)
+        torch.set_num_threads(min(share, torch.get_num_threads()))
+    # The other processes are started with it.
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
 
 def first_batch(data: DataModule | OwnData) -> torch.Tensor:
@@ -96,5 +119,16 @@ def silence_lightning() -> None:
     """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It has a handler of its own; with Hydra's, each message would be shown twice.
+    logging.getLogger("lightning").propagate = False
+    # Callbacks speak only where they are asked to: by verbose=true, or for a summary of the model.
+    logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)
+    told = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    told.setLevel(logging.INFO)
+    told.addFilter(_is_of_a_callback)
     for message in SILENCED:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _is_of_a_callback(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or Path(record.pathname).parent.name == "callbacks"

@@ -25,6 +25,7 @@ from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged
+from mlplab.finding import find_values, set_found
 from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.own_module_building import build_module, for_own_module
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
@@ -34,6 +35,7 @@ from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.processes import is_first
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
+from mlplab.runs.run_reading import found_before
 from mlplab.runs.starting import load_weights
 from mlplab.runs.summary import describe_after, describe_before, describe_profile, tell
 from mlplab.trainer_settings import misfit, require_device, silence_lightning
@@ -60,6 +62,9 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     silence_lightning()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
+    # What Lightning's finders find is set in the configuration; a run that goes on has it in its manifest.
+    found = found_before(directory.path) if resume else find_values(config)
+    set_found(config, found)
     # Data before the network, as its widths and class weights follow from them.
     data = build_data(config, partial(card_to_resume, directory.checkpoints) if resume else None)
     data.setup()
@@ -86,7 +91,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     directory.reopen(room) if resume else directory.claim(room)
     stopping = stop_on_signal(end=partial(directory.end, "stopped"))
     with recording_run(directory), closing_trackers(loggers), stopping as interruption:
-        saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
+        saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume, found=found)
         tell(config, describe_before(data, learner, directory.path, resume=resume))
         if started is not None:
             log.info(started)
@@ -97,8 +102,10 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
             tell(config, profile)
-        has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
-        tell(config, describe_after(result, directory.path, has_tensorboard=has_tensorboard))
+        curves = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
+        # Lightning's own does not say whether it was given a point.
+        has_curves = any(getattr(logger, "has_points", True) or resume for logger in curves)
+        tell(config, describe_after(result, directory.path, has_curves=has_curves))
         # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
         mark_finished(directory, result, divergence, interruption)
     return objective_of(result)

@@ -51,6 +51,17 @@ def test_the_average_is_that_of_its_formula(train_run: Any, monkeypatch: pytest.
     assert last["state_dict"]["model.output.weight"].double().numpy() == pytest.approx(expected.numpy(), abs=1e-7)
 
 
+@pytest.mark.parametrize("name", AVERAGES)
+def test_an_average_leaves_the_bins_of_an_embedding_as_they_are(train_run: Any, name: str) -> None:
+    run = train_run(*SMALL, *AVERAGES[name], "model.numeric_embedding=piecewise")
+    last = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["state_dict"].keys() == last["current_model_state"].keys()
+    for key, buffer in last["current_model_state"].items():
+        if key.endswith(("left", "width", "lowest", "highest")):
+            assert torch.equal(last["state_dict"][key], buffer), key
+    assert run.result["validation"]["val/accuracy"] > 0.5
+
+
 @pytest.mark.parametrize("normalization", ["none", "batch"])
 @pytest.mark.parametrize("name", AVERAGES)
 def test_validation_test_and_export_agree_and_a_stopped_run_ends_the_same(

@@ -197,3 +197,21 @@ def test_smoothing_keeps_a_constant_a_line_and_the_place_of_a_dip() -> None:
     dip = np.ones(201)
     dip[100] = 0.0
     assert int(smoothed(dip).argmin()) == 100
+
+
+def test_groups_of_parameters_keep_their_multiples_of_the_rate(
+    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates: list[list[float]] = []
+    original = Learner.optimizer_step
+
+    def step(module: Learner, epoch: int, batch_idx: int, optimizer: Any, *rest: Any) -> None:
+        rates.append([float(group["lr"]) for group in optimizer.param_groups])
+        original(module, epoch, batch_idx, optimizer, *rest)
+
+    monkeypatch.setattr(Learner, "optimizer_step", step)
+    words = (f"{OF}.n_steps=30", f"{OF}.low=1e-5", f"{OF}.high=0.01", "logger=none", "verbose=false")
+    train_run(*TEST, *words, "optimizer.lr=0.001", "+optimizer.groups=[{params: 'hidden.0.*', lr: 0.0001}]")
+    planned = np.geomspace(1e-5, 0.01, 30)
+    assert np.array(rates) == pytest.approx(np.stack([0.1 * planned, planned], axis=1))
+    assert capsys.readouterr().out == ""

@@ -13,7 +13,7 @@ import pytest
 import torch
 from both_engines import ENGINES
 from comparing import curves, difference
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import BaseFinetuning, Callback
 from stopping import StopAt
 
 from mlplab import training
@@ -33,7 +33,6 @@ SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks.figures=null", "callbac
 LIGHTNINGS = "lightning.pytorch.callbacks."
 
 WORKING = {
-    "BasePredictionWriter": "",
     "Callback": "",
     "Checkpoint": "",
     "DeviceStatsMonitor": "",
@@ -55,11 +54,13 @@ WORKING = {
     "Timer": "duration: {hours: 1}",
     "WeightAveraging": "",
 }
+FOUND_BEFORE = {"BatchSizeFinder", "LearningRateFinder"}
+"""Callbacks that search before the run, see tests/test_finding.py."""
+
 REFUSED = {
     "BackboneFinetuning": "",
     "BaseFinetuning": "",
-    "BatchSizeFinder": "",
-    "LearningRateFinder": "update_attr: false",
+    "BasePredictionWriter": "",
     "OnExceptionCheckpoint": "dirpath: /nowhere",
 }
 WITH_STATE = {
@@ -91,7 +92,7 @@ def best_weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def test_all_that_lightning_exports_are_here() -> None:
-    assert {*WORKING, *REFUSED} == set(theirs.__all__)
+    assert {*WORKING, *REFUSED, *FOUND_BEFORE} == set(theirs.__all__)
 
 
 def test_those_without_a_state_run_together(train_run: Any) -> None:
@@ -101,7 +102,7 @@ def test_those_without_a_state_run_together(train_run: Any) -> None:
         if name not in WITH_STATE and not name.endswith("ProgressBar") and "Averaging" not in name
     }
     run = train_run(*SMALL, *(f"+callbacks.{name}={{{node}}}" for name, node in nodes.items()))
-    assert len(nodes) > 9
+    assert len(nodes) > 8
     assert (run.result["epochs"], run.result["steps"], run.result["ended"]) == (4, 16, "epoch limit")
 
 
@@ -170,6 +171,34 @@ def test_averaging_that_measures_batch_normalisation_anew_does_not_go_on(go_on: 
     with pytest.raises(UserError, match="with batch normalisation does not; try a new run"):
         go_on(*overrides)
     go_on(*words("WeightAveraging"), "model.normalization=batch")  # which the message names
+
+
+class Unfreezing(BaseFinetuning):
+    """Trains the hidden layers from the third epoch on."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.model.hidden)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        if epoch == 2:
+            self.unfreeze_and_add_param_group(pl_module.model.hidden, optimizer, train_bn=False)
+
+
+@pytest.mark.usefixtures("_engine")
+@pytest.mark.parametrize("stops", [(5,), pytest.param((8, 10), marks=pytest.mark.slow)], ids=["frozen", "trained"])
+@pytest.mark.parametrize("part", ["mine", "backbone"])
+def test_what_is_unfrozen_later_is_so_in_a_run_that_goes_on(
+    train_run: Any, go_on: Any, part: str, stops: tuple[int, ...]
+) -> None:
+    module = [f"+callbacks.theirs={{_target_: {Unfreezing.__module__}.Unfreezing}}", "model.normalization=batch"]
+    if part == "backbone":
+        unfreezing = f"{{_target_: {LIGHTNINGS}BackboneFinetuning, unfreeze_backbone_at_epoch: 2}}"
+        module = ["+module._target_=own_parts.WithBackbone", f"+callbacks.theirs={unfreezing}"]
+    run = train_run(*SMALL, *module)
+    steps = [torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]]
+    n_updates = sorted(int(state["step"]) for state in steps[0]["state"].values())
+    assert n_updates[0] == 8, n_updates[-1] == 16  # two epochs, and four
+    assert difference(run.directory, go_on(*SMALL, *module, stops=stops)) == ""
 
 
 class Swap(Callback):

@@ -1,6 +1,7 @@
 import re
 import sys
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,3 +66,36 @@ def test_it_can_be_turned_off_by_the_trainers_flag(train_run: Any, monkeypatch: 
     screen = sit_at_a_terminal(monkeypatch)
     train_run(*QUICK, "+trainer.enable_progress_bar=false", "~callbacks.progress")
     assert screen.getvalue() == ""
+
+
+def test_in_a_notebook_one_line_of_the_cell_is_updated(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[list[str]] = []
+
+    def display(data: dict[str, str], *, raw: bool, display_id: bool) -> SimpleNamespace:
+        assert raw
+        assert display_id
+        cell = [data["text/plain"]]
+        shown.append(cell)
+        return SimpleNamespace(update=lambda data, raw: cell.append(data["text/plain"]))
+
+    kernel = SimpleNamespace(kernel=None)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))  # type: ignore[arg-type]
+    monkeypatch.setattr(progress, "IN_NOTEBOOK_SECONDS", 0.0)
+    train_run(*QUICK)
+    (lines,) = shown
+    assert lines[0].startswith("epoch 1/3  25%")
+    assert lines[-1].startswith("epoch 3/3 100%  step 12")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_can_be_silent(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = sit_at_a_terminal(monkeypatch)
+    monkeypatch.setattr(progress, "ON_TERMINAL_SECONDS", 0.0)
+    run = train_run(*QUICK, "verbose=false")
+    assert (capsys.readouterr().out, screen.getvalue()) == ("", "")
+    assert "epoch limit" in (run.directory / "train.log").read_text()

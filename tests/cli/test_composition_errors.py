@@ -3,10 +3,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from parts import needs
 
-from mlplab.cli.composition_errors import explain_composition_error, require_known_flags, require_read_options
+from mlplab.cli.composition_errors import (
+    explain_composition_error,
+    of_each_choice,
+    require_known_flags,
+    require_read_options,
+    require_single_choices,
+)
 from mlplab.errors import UserError
 
 
@@ -73,3 +79,43 @@ def test_a_word_that_does_not_parse_is_told_with_what_was_meant(
     monkeypatch.setattr(sys, "argv", ["train.py", *words.split()])
     error = OverrideParseException(override=words.split()[0], message="")
     assert explain_composition_error(error, [], root / "conf").hint.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (["optimizer=momentum,nesterov", "optimizer.momentum=0.5"], "optimizer.momentum=choice(0.5)"),
+        (["model=tabm,tabm_mini", "model.k=4"], "model.k=choice(4)"),
+        (["optimizer=sgd,adam", "optimizer.lr=0.1"], "optimizer.lr=0.1"),  # the default choice has it
+        (["optimizer=momentum,nesterov", "optimizer.momentum=0.5,0.9"], "optimizer.momentum=0.5,0.9"),
+        (["optimizer=momentum", "optimizer.momentum=0.5"], "optimizer.momentum=0.5"),
+    ],
+)
+def test_an_option_of_the_swept_choices_is_one_of_each_job(words: list[str], made: str, root: Path) -> None:
+    assert of_each_choice(["-m", *words, "seed=1"], root / "conf") == ["-m", words[0], made, "seed=1"]
+
+
+@pytest.mark.parametrize("choices", ["momentum,adam", "adam,momentum"])
+def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(
+    choices: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
+    words = of_each_choice(["-m", f"optimizer={choices}", "optimizer.momentum=0.5"], root / "conf")
+    told = explain_composition_error(HydraException(), words[1:], root / "conf")
+    assert str(told).startswith("optimizer.momentum must be an option of each choice, but optimizer=adam has none")
+
+
+def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
+    words = of_each_choice(["-m", "optimizer=momentum,nesterov", "optimizer.momntum=0.5"], root / "conf")
+    told = explain_composition_error(HydraException(), words[1:], root / "conf")
+    assert (told.actual, told.hint) == ("optimizer.momntum=0.5", "optimizer.momentum=0.5")
+
+
+@pytest.mark.parametrize(
+    "words", [["~data", "+data._target_=own_parts.PictureData"], ["~model", "+model={_target_: a.B}"]]
+)
+def test_a_group_that_is_taken_away_may_be_named_anew(words: list[str]) -> None:
+    require_single_choices(words)
+    with pytest.raises(UserError, match="must be chosen"):
+        require_single_choices(words[:1])

@@ -3,11 +3,19 @@ import math
 import numpy as np
 import pytest
 
-from mlplab.data.synthetic import SYNTHETIC, circles, gaussians, plane, spirals, synthetic, xor
+from mlplab.data.synthetic import SYNTHETIC, circles, gaussians, plane, spirals, synthetic, wave, xor
 
 
 def test_the_data_sets_here_are_all_that_there_are() -> None:
-    assert {"circles": circles, "spirals": spirals, "xor": xor, "gaussians": gaussians, "plane": plane} == SYNTHETIC
+    expected = {
+        "circles": circles,
+        "spirals": spirals,
+        "xor": xor,
+        "gaussians": gaussians,
+        "plane": plane,
+        "wave": wave,
+    }
+    assert expected == SYNTHETIC
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
@@ -16,8 +24,8 @@ def test_the_same_arguments_give_the_same_rows_and_another_seed_gives_others(nam
     assert synthetic(name, 50, 0.1, 3).fingerprint == first.fingerprint
     assert synthetic(name, 50, 0.1, 4).fingerprint != first.fingerprint
     assert first.name == name
-    assert first.features.shape == (50, 2)
-    assert first.feature_names == ("x", "y")
+    assert first.features.shape == (50, 1 if name == "wave" else 2)
+    assert first.feature_names == ("x", "y")[: first.features.shape[1]]
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
@@ -113,3 +121,19 @@ def test_noise_on_the_plane_is_on_its_height_alone() -> None:
 def test_noise_moves_the_rows_of_the_curves_too(name: str) -> None:
     noisy, clean = synthetic(name, 20_000, 0.2, 0), synthetic(name, 20_000, 0.0, 0)
     assert (noisy.features - clean.features).std() == pytest.approx(0.2, rel=0.018)
+
+
+@pytest.mark.parametrize(("name", "spread"), [("plane", 0.3), ("wave", 0.3), ("plane", 0.0), ("wave", 0.0)])
+def test_the_truth_of_a_regression_is_its_target_without_noise(name: str, spread: float) -> None:
+    dataset = synthetic(name, 2000, spread, 0)
+    assert dataset.truth is not None
+    noise = dataset.targets - dataset.truth(dataset.features)
+    assert noise.std() == pytest.approx(spread, rel=0.05)
+    assert noise.mean() == pytest.approx(0, abs=0.03)
+
+
+def test_the_wave_becomes_faster() -> None:
+    dataset = wave(500, 0.0, 0)
+    x = dataset.features[:, 0]
+    assert dataset.targets == pytest.approx(np.sin(2 * math.pi * x**2))
+    assert (x.min(), x.max()) == (pytest.approx(0, abs=0.05), pytest.approx(2, abs=0.05))

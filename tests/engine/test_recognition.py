@@ -22,6 +22,7 @@ from torch.nn.utils import parametrizations, prune
 
 from mlplab import building
 from mlplab.callbacks import GradientNorms, TrainingCurves
+from mlplab.engine import edits
 from mlplab.engine.edits import fingerprint, first_edited, owner_and_name
 from mlplab.engine.fingerprints import FINGERPRINTS
 from mlplab.engine.kernels import ACTIVATION_KERNELS
@@ -514,3 +515,17 @@ def test_what_a_callback_changes_is_what_is_learned(train_run: Any, monkeypatch:
     (_, fast), (_, plain) = run_both(train_run, monkeypatch, lambda: Changes(*changes), *words)
     require_same_bits(fast, plain)
     require_reasons(fast, *reasons)
+
+
+@needs("stacked")
+def test_the_name_of_the_package_is_no_part_of_a_fingerprint() -> None:
+    from mlplab.stacked.same_step import mirrored_functions
+
+    descriptions: dict[Any, str] = {}
+    for function in (*mirrored_functions(), *functions_of_watchers()):
+        edits._describe(function, descriptions, [])
+    assert not [text for text in descriptions.values() if edits.PACKAGE in text]
+    # Other words that begin alike are.
+    assert edits._from_package(f"{edits.PACKAGE}.models.mlp") == ".models.mlp"
+    assert edits._from_package(f"{edits.PACKAGE}.seed") == f"{edits.PACKAGE}.seed"
+    assert edits._from_package("torch.nn") == "torch.nn"

@@ -1,5 +1,6 @@
 """What a run does not need is not imported by it, and is there, once and whole, for whoever wants it."""
 
+import ast
 import gc
 import json
 import os
@@ -66,14 +67,48 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         yield execute
 
 
+MACHINERY = ("engine", "stacked", "runs", "loggers", "inference", "sweeps", "report", "config", "cli")
+
+FRAMEWORKS = ("mlplab", "torch", "lightning", "torchmetrics")
+"""Packages whose imports `quick_imports` makes shorter."""
+
+
+def imported_by_rooms(loaded: list[str]) -> set[str]:
+    """What the loaded modules of the rooms import at their beginning, beside the frameworks."""
+    found = set()
+    for name in loaded:
+        _, *parts = name.split(".")
+        path = Path(startup.__file__).parents[1].joinpath(*parts)
+        source = next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+        if source is None or (parts and parts[0] in MACHINERY):
+            continue
+        for node in ast.parse(source.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            found |= {one for one in names if one.partition(".")[0] not in FRAMEWORKS}
+    return found
+
+
 def test_a_run_imports_no_compiler_no_plots_and_no_signals(run: Run, tmp_path: Path) -> None:
     code = f"""
-import os, runpy, sys
+import json, os, runpy, sys
 sys.argv = ["train.py", "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir={tmp_path}"]
-os._exit = lambda status: print(status, [name for name in {LATER!r} if name in sys.modules])
+def leave(status):
+    own = [name for name in sys.modules if name.startswith("mlplab")]
+    print(json.dumps([status, [name for name in {LATER!r} if name in sys.modules], own]))
+os._exit = leave
 runpy.run_path("train.py", run_name="__main__")
 """
-    assert run(code).endswith("0 []\n")
+    status, heavy, loaded = json.loads(run(code).splitlines()[-1])
+    # Somebody may import scikit-learn in a room, which takes its second then.
+    wanted = run(f"""
+import importlib, sys
+for name in {sorted(imported_by_rooms(loaded))!r}:
+    importlib.import_module(name)
+print(*(name for name in {LATER!r} if name in sys.modules))
+""").split()
+    assert "mlplab.learner" in loaded
+    assert (status, set(heavy) - set(wanted)) == (0, set())
 
 
 def plain_and_quick(tmp_path: Path, *words: str) -> list[Path]:

@@ -14,6 +14,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from mlplab.loggers.hyperparameters import COMPARED, hyperparameters, log_configuration, log_final_metrics
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
+from mlplab.objectives.options import SCORES
 
 MakeConfig = Callable[..., DictConfig]
 
@@ -202,7 +203,9 @@ def test_what_the_user_noted_is_a_text_and_custom_scalars_show_loss_and_metrics(
     (event,) = accumulator.Tensors("custom_scalars__config__")
     layout = Layout.FromString(event.tensor_proto.string_val[0])
     assert [category.title for category in layout.category] == ["loss", "validation"]
-    assert [chart.title for chart in layout.category[1].chart] == ["mse", "rmse", "mae", "r2"]
+    assert [chart.title for chart in layout.category[1].chart] == [
+        name for name in SCORES["regression"] if name != "loss"
+    ]
 
 
 def test_without_tensorboard_nothing_is_written(make_config: MakeConfig, tmp_path: Path) -> None:

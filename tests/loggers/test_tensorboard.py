@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mlplab.loggers import tensorboard
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger, save_together
+from mlplab.objectives.options import SCORES
 from mlplab.training import train
 
 LAYERS = ("hidden.0.linear", "hidden.1.linear", "output")
@@ -139,7 +140,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: SimpleNamespace) -> None:
     accumulator = events(run.directory / "tensorboard")
-    scores = {f"{part}/{name}" for part in ("val", "test") for name in ("loss", "accuracy", "auroc", "f1")}
+    scores = {f"{part}/{name}" for part in ("val", "test") for name in SCORES["classification"]}
     assert set(accumulator.scalars.Keys()) == {
         "lr",
         "train/loss",

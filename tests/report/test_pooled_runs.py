@@ -204,6 +204,15 @@ def test_name_and_tags_of_a_run_are_in_its_row(tmp_path: Path) -> None:
     assert (rows["one"]["name"], rows["one"]["tags"], rows["two"]["name"]) == ("'=base", "a, b", "")
 
 
+def test_what_a_run_has_found_for_itself_is_in_its_row(tmp_path: Path) -> None:
+    path = plain_run(tmp_path / "runs", "one", 0.3)
+    plain_run(tmp_path / "runs", "two", 0.2, seed=1)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "found": {"module.lr": 0.02}}))
+    rows = {row["directory"]: row for row in read(runs_csv(conclusions(pooled(tmp_path / "runs"))))}
+    assert (rows["one"]["module.lr"], rows["two"]["module.lr"]) == ("0.02", "")
+
+
 @pytest.mark.parametrize(("seeds", "is_bold"), [(10, True), (3, False)])
 def test_the_best_is_bold_where_seeds_support_it(tmp_path: Path, seeds: int, is_bold: bool) -> None:
     values = [(lr, seed, lr + 0.001 * seed) for lr in (0.1, 0.2) for seed in range(seeds)]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf, open_dict
 
 from mlplab.errors import DiskFull, NoRoom, RunFailed
@@ -196,3 +197,34 @@ def test_libraries_that_decide_about_numbers_are_compared(root: Path, package: s
     now = describe_environment(root)
     then = {**now, "versions": {**now["versions"], package: "0.1"}}
     assert differences(then, now) == [f"{package}: 0.1 then, {now['versions'][package]} now"]
+
+
+class Deletes(Callback):
+    """Deletes the directory of the run at one of its moments."""
+
+    def __init__(self, directory: Path, moment: str) -> None:
+        setattr(self, moment, lambda *_: shutil.rmtree(directory))
+
+
+@pytest.mark.parametrize("logger", ["none", "tensorboard"])
+@pytest.mark.parametrize("moment", ["on_train_epoch_end", "on_test_end"])
+def test_a_directory_that_is_deleted_meanwhile_ends_the_run_with_a_line(
+    moment: str, logger: str, train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlplab import training
+
+    directory, build = tmp_path / "run", training.build_callbacks
+    monkeypatch.setattr(training, "build_callbacks", lambda config: [*build(config), Deletes(directory, moment)])
+    words = ("data=wine", "trainer.max_epochs=1", "callbacks=minimal", f"logger={logger}")
+    with pytest.raises(RunFailed, match=r"must stay where it is until the run ends, but .*run was moved or deleted"):
+        train_run(*words, directory=directory)
+    status = directory / "status.json"  # which may be there again, in a directory that a checkpoint has made
+    assert not status.exists() or json.loads(status.read_text())["state"] == "failed"
+
+
+def test_curves_are_told_of_only_where_there_are_some(train_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("data=wine", "trainer.max_epochs=1", "callbacks=minimal", "logger=tensorboard", "test=false")
+    train_run(*words)
+    assert "\ncurves " in capsys.readouterr().out
+    train_run(*words, "trainer.limit_val_batches=0", "callbacks.training_curves=null", "callbacks.early_stopping=null")
+    assert "\ncurves " not in capsys.readouterr().out

@@ -13,7 +13,7 @@ RESULT = {
 
 
 def test_the_table_has_both_columns_and_counts_from_one() -> None:
-    text = describe_after(RESULT, Path("logs/runs/x").absolute(), has_tensorboard=True)
+    text = describe_after(RESULT, Path("logs/runs/x").absolute(), has_curves=True)
     assert "validation (epoch 1)" in text
     for shown in ("0.5000", "12,345.7", "-0.2500"):
         assert shown in text
@@ -23,7 +23,7 @@ def test_the_table_has_both_columns_and_counts_from_one() -> None:
 
 
 def test_without_tensorboard_no_command_for_it_is_shown() -> None:
-    assert "curves" not in describe_after(RESULT, Path("logs/runs/x").absolute(), has_tensorboard=False)
+    assert "curves" not in describe_after(RESULT, Path("logs/runs/x").absolute(), has_curves=False)
 
 
 @pytest.mark.parametrize("run", ["runs/a", "sweeps/study/0"])

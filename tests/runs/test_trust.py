@@ -14,6 +14,7 @@ import pytest
 from launching import SMALL, launch
 
 from mlplab.cli.resume import resumed_config
+from mlplab.config.differing import NAMES
 from mlplab.errors import UserError
 from mlplab.runs import trust, untrusted_config
 from mlplab.runs.trust import NOT_AS_SIGNED, UNSIGNED, NoKey, key_file, signed_text, why_text_is_not_own
@@ -184,6 +185,20 @@ def test_the_key_is_in_no_file_of_a_run_and_not_printed(
     assert len(contents) > 8
     for spelt in (key, key.hex().encode(), base64.b64encode(key).rstrip(b"=")):
         assert not any(spelt in content for content in [*contents, said.out.encode(), said.err.encode()])
+
+
+def test_the_key_of_the_projects_former_name_counts_and_is_not_signed_with(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = key_file()
+    monkeypatch.setattr(trust, "NAMES", ("former", NAMES[-1]))
+    now.parent.rename(key_file("former").parent)
+    assert why(run) is None
+    write(tmp_path / "logs" / "runs" / "new")
+    assert now.is_file()
+    assert why(tmp_path / "logs" / "runs" / "new") is None
+    key_file("former").unlink()
+    assert why(run) == NOT_AS_SIGNED
 
 
 def test_verifying_makes_no_key(run: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from launching import run_program
+from launching import Signal, run_program
 
 from mlplab.errors import RunFailed
 from mlplab.models import MLP
@@ -168,6 +169,14 @@ def test_one_lesson_is_made_alone(tmp_path: Path) -> None:
         "README.md", "losses.md", "backpropagation.md", "numbers.json", "figures"
     }  # fmt: skip
     assert (tmp_path / "made" / "backpropagation.md").read_text(encoding="utf-8") == TEXTS["backpropagation"]
+
+
+def test_ctrl_c_leaves_the_pages_as_they_were(tmp_path: Path) -> None:
+    at = Signal(signal.SIGINT, updates=30)
+    done = run_program("scripts/lessons.py", ["convergence", f"out={tmp_path}/made"], tmp_path, at)
+    assert done.status == 130
+    assert done.stderr == "lessons.py: stopped: pages that are written stay, this one is as it was\n"
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.slow

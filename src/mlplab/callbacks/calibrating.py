@@ -3,12 +3,12 @@
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.callbacks.checkpoints import Checkpoints
-from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
+from mlplab.callbacks.forward_pass import network_outputs
+from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.objectives.calibration import Reliability, calibrate, coverage, reliability
 from mlplab.objectives.objective import predictions
@@ -67,13 +67,4 @@ class Calibration(Callback):
 def _outputs(trainer: pl.Trainer, learner: Learner, data: DataModule, part: str) -> tuple[Tensor, Tensor]:
     """Returns the network's outputs for all rows of a part, on the CPU and in 32 bits or more, and the targets."""
     features, targets = data.part(part)  # type: ignore[arg-type]
-    was_training = learner.training
-    learner.eval()
-    found = []
-    with torch.no_grad():
-        for batch in torch.split(features, EVALUATION_BATCH_ROWS):
-            # In the precision of the weights, but without autocasting: `scripts/predict.py` computes so, too.
-            outputs = learner.model(trainer.precision_plugin.convert_input(batch.to(learner.device)))
-            found.append(outputs.to("cpu", torch.promote_types(outputs.dtype, torch.float32)))
-    learner.train(was_training)
-    return torch.cat(found), targets.cpu()
+    return network_outputs(trainer, learner, features), targets.cpu()

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks.frozen_parts import frozen_parts, restore_frozen_parts
 from mlplab.callbacks.own_module import OwnModule, of_validation
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
@@ -114,6 +115,7 @@ class Checkpoints(Checkpoint):
                 _restore_types(optimizer, state)
             # Only now, as the optimizer's state lists the weights in their order before they were split.
             restore_parts(pl_module, trainer.callbacks, saved["resume"].get("pruned", {}))  # type: ignore[attr-defined]
+            restore_frozen_parts(pl_module, saved["resume"].get("frozen"))
         # Building the run and loading its checkpoint are no part of the interval.
         self._last_writing = time.monotonic()
 
@@ -235,6 +237,7 @@ class Checkpoints(Checkpoint):
         checkpoint["state_dict"] = without_masks(checkpoint["state_dict"])
         checkpoint["resume"] = {
             "pruned": pruned_parts(pl_module),
+            "frozen": frozen_parts(pl_module, trainer.callbacks),  # type: ignore[attr-defined]
             # A dict, as checkpoints are read without unpickling classes.
             "best": dict(vars(self.best)),
             # Early stopping or a plateau schedule may still read them in this epoch.

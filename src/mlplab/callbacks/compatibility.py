@@ -11,35 +11,30 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mlplab.errors import UserError
 
 NEVER: dict[type[Callback], tuple[str, str, str]] = {
-    lightnings.BatchSizeFinder: (
-        "data.batch_size must stay what the configuration says",
-        "{name} changes it, and a resumed run would not know",
-        "-m data.batch_size=32,64,128, which compares some",
-    ),
-    lightnings.LearningRateFinder: (
-        "optimizer.lr must stay what the configuration says",
-        "{name} changes it, and a resumed run would not know",
-        "experiment=learning_rate_range_test, which finds one",
+    lightnings.BasePredictionWriter: (
+        "a callback must have something to do",
+        "{name} waits for predictions, which no run makes",
+        "scripts/predict.py, which writes a file of them",
     ),
     lightnings.OnExceptionCheckpoint: (
         "a new run must begin from its seed",
         "{name} makes it begin from a file in its dirpath",
         "leaving it out: checkpoints/last.ckpt exists after an error too",
     ),
-    lightnings.BackboneFinetuning: (
-        "{name} must have a module called backbone to freeze",
-        "the learner has none",
-        "a subclass of lightning.pytorch.callbacks.BaseFinetuning, which freezes parts of pl_module.model",
-    ),
 }
 """Callback → requirement, what was given, what to try."""
+
+FINDERS = (lightnings.BatchSizeFinder, lightnings.LearningRateFinder)
+"""Callbacks whose value is found before the run begins, which goes on without them: see `mlplab.finding`."""
+
+FREEZING = "model.freeze=[hidden.0]"
 
 # Lightning refuses these without a logger too, but only after the run directory has been claimed.
 WITH_LOGGER = (lightnings.DeviceStatsMonitor, lightnings.LearningRateMonitor, lightnings.ThroughputMonitor)
 AVERAGING = (lightnings.WeightAveraging, lightnings.StochasticWeightAveraging)
 
 
-def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> None:
+def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger], learner: nn.Module) -> None:
     """Checks the callbacks of a run before it begins.
 
     Raises:
@@ -48,10 +43,17 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
     for callback in callbacks:
         name = type(callback).__name__
         refused = [reason for kind, reason in NEVER.items() if isinstance(callback, kind)]
-        if type(callback) is lightnings.BaseFinetuning:  # abstract: subclasses work
-            refused = [NEVER[lightnings.BackboneFinetuning]]
         if refused:
             raise UserError(*(text.format(name=name) for text in refused[0]))
+        if type(callback) is lightnings.BaseFinetuning:
+            raise UserError(
+                "BaseFinetuning must say what it freezes", "it is abstract", f"a subclass of it, or {FREEZING}"
+            )
+        if isinstance(callback, lightnings.BackboneFinetuning) and not hasattr(learner, "backbone"):
+            raise UserError(
+                f"{name} must have a module called backbone to freeze", f"{type(learner).__name__} has none",
+                f"a subclass of BaseFinetuning, which freezes parts of pl_module.model, or {FREEZING}",
+            )  # fmt: skip
         if isinstance(callback, WITH_LOGGER) and not loggers:
             raise UserError(f"{name} must have a logger", "logger=none", "logger=csv")
     bars = [type(callback).__name__ for callback in callbacks if isinstance(callback, lightnings.ProgressBar)]

@@ -29,15 +29,19 @@ class GradientNorms(Callback):
     def __init__(self, log10: bool = False) -> None:
         self._log10 = log10
         self._layers: dict[str, list[nn.Parameter]] = {}
+        self._n_groups: int | None = None
         self.pending: list[tuple[int, list[Tensor]]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._find_layers(pl_module, {id(p) for p in pl_module.parameters() if p.requires_grad})
+
+    def _find_layers(self, pl_module: pl.LightningModule, learned: set[int]) -> None:
         # Behind an input layer the MLP is called `network`; its layers keep their names in the curves.
         network = getattr(pl_module, "model", None)
         network = network if isinstance(network, nn.Module) else pl_module
         parameters = {
             # The network itself has an empty name, for parameters outside of its layers.
-            name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]
+            name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if id(p) in learned]
             for name, layer in network.named_modules()
         }
         self._layers = {name: members for name, members in parameters.items() if members}
@@ -51,6 +55,13 @@ class GradientNorms(Callback):
             return
         if self.pending and self.pending[-1][0] == step:
             return  # of the points of a line search, the first is the current weights
+        n_groups = sum(len(one.param_groups) for one in trainer.optimizers)
+        if n_groups != self._n_groups:
+            self.flush_logs(trainer)
+            # Those of the optimizers alone, to which finetuning adds: the gradients of others are never emptied.
+            groups = [group for one in trainer.optimizers for group in one.param_groups]
+            self._find_layers(pl_module, {id(p) for group in groups for p in group["params"]})
+            self._n_groups = n_groups
         # They stay tensors until the end of the epoch: reading a number makes the CPU wait for a GPU.
         norms = [
             torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)

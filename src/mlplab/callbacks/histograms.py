@@ -1,11 +1,12 @@
 """Writes histograms of weights and biases to TensorBoard."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor, nn
 
 
 class Histograms(Callback):
@@ -43,13 +44,25 @@ class Histograms(Callback):
         self._last_step = step
         network = getattr(pl_module, "model", None)
         network = network if isinstance(network, nn.Module) else pl_module
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                writer = logger.experiment
-                for name, parameter in network.named_parameters():
-                    # The writer converts bfloat16 to float16, which overflows; hence float64.
-                    values = parameter.detach().cpu().double()
-                    # The bins do not cover the values of a diverged network; for NaN the comparison is false too.
-                    if values.numel() and values.abs().max() <= writer.default_bins[-1]:
-                        # The same names with and without an input layer.
-                        writer.add_histogram(name.removeprefix("network."), values, step)
+        # The same names with and without an input layer.
+        named = {name.removeprefix("network."): values for name, values in network.named_parameters()}
+        log_histograms(trainer.loggers, named, step)
+
+
+def log_histograms(loggers: Sequence[Logger], named: Mapping[str, Tensor], step: int) -> None:
+    """Logs the distribution of each tensor's values to TensorBoard, if it is among the loggers.
+
+    Args:
+        loggers: of the run.
+        named: name of the histogram → tensor.
+        step: updates done.
+    """
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            writer = logger.experiment
+            for name, tensor in named.items():
+                # The writer converts bfloat16 to float16, which overflows; hence float64.
+                values = tensor.detach().cpu().double()
+                # The bins do not cover the values of a diverged network; for NaN the comparison is false too.
+                if values.numel() and values.abs().max() <= writer.default_bins[-1]:
+                    writer.add_histogram(name, values, step)

@@ -50,12 +50,14 @@ class LearningRateRange(Callback):
         directory: of the run.
         low, high: the ends of the range.
         n_steps: updates from `low` to `high`; fewer if the run is limited to fewer.
+        verbose: whether the suggestions are printed.
     """
 
-    def __init__(self, directory: str, low: float, high: float, n_steps: int) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: str, low: float, high: float, n_steps: int, verbose: bool = True) -> None:
+        self.directory, self.verbose = Path(directory), verbose
         self.low, self.high, self.n_steps = low, high, n_steps
         self.planned = np.geomspace(low, high, n_steps)
+        self.factors: list[float] = []
         self.rates: list[float] = []
         self.losses: list[float] = []
         self.exploded_at: float | None = None
@@ -66,13 +68,16 @@ class LearningRateRange(Callback):
         limit = planned_steps(batches_per_epoch=n_batches, max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
         # If the run ends earlier, the same range is passed in fewer steps.
         self.planned = np.geomspace(self.low, self.high, min(self.n_steps, limit or self.n_steps))
+        # Groups of parameters may have rates of their own, which stay the same multiples of that of the test.
+        optimizer = trainer.optimizers[0]
+        self.factors = [float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]
         self._set_rate(trainer)
 
     def _set_rate(self, trainer: pl.Trainer) -> None:
         """Sets the rate of the next step now, so that other callbacks see it when the step begins."""
         rate = float(self.planned[min(trainer.global_step, len(self.planned) - 1)])
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+        for group, factor in zip(trainer.optimizers[0].param_groups, self.factors, strict=True):
+            group["lr"] = factor * rate
         self.rates.append(rate)
 
     def on_train_batch_end(
@@ -130,7 +135,8 @@ class LearningRateRange(Callback):
                 f"callbacks.{NAME}.low, .high or more .n_steps"
             )
         suggested = ", ".join(f"{rate:.2g} ({rule})" for rule, rate in found.items())
-        print(f"rates   {suggested}\ntry     {command}", flush=True)
+        if self.verbose:
+            print(f"rates   {suggested}\ntry     {command}", flush=True)
 
 
 def smoothed(losses: Curve) -> Curve:

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
@@ -24,12 +25,20 @@ class OwnModule(Callback):
 
     def __init__(self, monitor: str, seed: int, card: dict[str, Any]) -> None:
         self.monitor, self.seed, self.card = monitor, seed, card
+        self._sums: dict[str, Mapping[str, Tensor]] = {}
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         seed = derive_seed(self.seed, "step", trainer.current_epoch, batch_idx, trainer.global_rank)
         seed_all(seed, pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._sums:  # after the first step that follows a checkpoint, by which all values are there again
+            _add_sums(trainer, self._sums)
+            self._sums = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -54,6 +63,44 @@ class OwnModule(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["card"] = self.card
+        # best.ckpt has no loops: no run goes on from it. Each of several processes has sums of its own.
+        if "loops" in checkpoint and trainer.world_size == 1:
+            checkpoint["logged_sums"] = _sums_of_epoch(trainer)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._sums = checkpoint.get("logged_sums", {})
+
+
+def _sums_of_epoch(trainer: pl.Trainer) -> dict[str, dict[str, Tensor]]:
+    """Returns what `self.log` has added up in this epoch, whose means Lightning 2.6 keeps in no checkpoint."""
+    found = _results(trainer).items()
+    return {
+        key: {"value": r.value, **_rows(r)} for key, r in found if r.is_tensor and r.meta.on_epoch and r.update_called
+    }
+
+
+def _add_sums(trainer: pl.Trainer, sums: Mapping[str, Mapping[str, Tensor]]) -> None:
+    for key, result in _results(trainer).items():
+        if key not in sums:
+            continue
+        before, meta = sums[key], result.meta
+        if meta.is_max_reduction or meta.is_min_reduction:
+            result.value = meta.reduce_fx(result.value, before["value"].to(result.value.device))
+            continue
+        # Adding in this order gives the same bits as adding to the sum.
+        result.value = result.value + before["value"].to(result.value.device)
+        if meta.is_mean_reduction:
+            result.cumulated_batch_size = result.cumulated_batch_size + before["rows"].to(result.value.device)
+
+
+def _rows(result: Any) -> dict[str, Tensor]:
+    return {"rows": result.cumulated_batch_size} if result.meta.is_mean_reduction else {}
+
+
+def _results(trainer: pl.Trainer) -> Any:
+    return trainer.fit_loop.epoch_loop._results
 
 
 def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:

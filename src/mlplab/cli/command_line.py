@@ -20,6 +20,7 @@ from yaml import YAMLError
 
 from mlplab.cli.composition_errors import (
     explain_composition_error,
+    of_each_choice,
     require_known_flags,
     require_read_options,
     require_single_choices,
@@ -62,7 +63,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
-        sys.argv[1:] = _with_dry_run(sys.argv[1:])
+        sys.argv[1:] = of_each_choice(_with_dry_run(sys.argv[1:]), root / "conf")
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     if "--version" in sys.argv[1:]:  # Hydra would give its own
         print(", ".join(f"{name} {version(name)}" for name in ("mlplab", "torch", "lightning", "hydra-core")))

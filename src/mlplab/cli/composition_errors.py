@@ -24,7 +24,7 @@ from mlplab.config.checks import REQUIRED
 from mlplab.config.commands import command, install
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 from mlplab.parts import is_there, require_part
 from mlplab.rules import shown
 
@@ -113,9 +113,33 @@ def require_single_choices(overrides: Sequence[str]) -> None:
             hint = command("train.py", "-m", f"{name}={choices}") if is_there("sweeps") else first
             raise UserError(f"{name} must be one choice", text, hint)
         group = text.removeprefix("~")
-        added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
-        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model={_target_: …}` is a choice
+        added = {re.split("[=.]", one.lstrip("+"))[0] for one in overrides if one.startswith("+")}
+        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model._target_=…` is a choice
             raise UserError(f"{group} must be chosen", text, f"{group}={REQUIRED[group]}")
+
+
+def of_each_choice(words: Sequence[str], conf: Path) -> list[str]:
+    """Makes options that only the swept choices of a group have options of each job: `optimizer.momentum=choice(0.5)`.
+
+    Hydra composes a sweep without its swept words first, and so would look for the option in the default choice.
+
+    Args:
+        words: of a sweep.
+        conf: the folder of the configuration.
+    """
+    groups = [name for name, _, value in (word.partition("=") for word in words) if re.search("[,(]", value)]
+    swept = tuple(f"{group.replace('/', '.')}." for group in groups if group and (conf / group).is_dir())
+    options = [word for word in words if swept and word.startswith(swept) and "=" in word]
+    if not options:
+        return list(words)
+    try:
+        parsed = {word: OverridesParser.create().parse_override(word) for word in options}
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            keys = _keys_with([])
+    except (HydraException, OmegaConfBaseException, YAMLError):
+        return list(words)  # the error is told where the sweep is composed
+    missing = [word for word, one in parsed.items() if one.key_or_group not in keys and not one.is_sweep_override()]
+    return [word.replace("=", "=choice(", 1) + ")" if word in missing else word for word in words]
 
 
 def explain_composition_error(error: Exception, overrides: Sequence[str], conf: Path) -> UserError:
@@ -174,6 +198,7 @@ def _quoted(value: str) -> str:
 def _typed(override: Override) -> tuple[str, str]:
     """Returns an override as it was typed, and its value alone."""
     text = override.input_line or override.key_or_group
+    text = re.sub(r"=choice\(([^,]*)\)$", r"=\1", text)  # as `of_each_choice` makes it
     return text, text.partition("=")[2]
 
 
@@ -232,10 +257,13 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
     keys = _keys_with(groups)
     for override in overrides:
         key, (text, value) = override.key_or_group, _typed(override)
+        if lacking := _choice_without(key, overrides):
+            return UserError(f"{key} must be an option of each choice", f"{lacking} has none", f"-m without {lacking}")
         if override.is_add() and key in keys:
             # Hydra refuses + for a name that is there.
             return UserError("+ must only be used for names that are not in the configuration", text, text[1:])
-        if override.is_add() or override.is_force_add() or key in keys:
+        # Groups within others, `callbacks/averaging`, are none of the keys.
+        if override.is_add() or override.is_force_add() or key in keys or _choices(key):
             continue
         if key.endswith("._target_"):
             return UserError("names on the command line must exist in the configuration", text, f"+{text}")
@@ -254,8 +282,25 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
             near = nearest_key(key, keys)
             # A group within another: `callbacks/averaging`.
             near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
-            hint = f"{near}={value}" if near else f"{command('train.py', '--help')}, which lists them all"
+            within = [
+                one for one in keys if one.startswith(f"{key.rpartition('.')[0] or key}.") and "_target_" not in one
+            ]
+            others = (
+                f"one of {first_of(within, 8)}" if within else f"{command('train.py', '--help')}, which lists them all"
+            )
+            hint = f"{near}={value}" if near else others
         return UserError("names on the command line must exist in the configuration", text, hint)
+    return None
+
+
+def _choice_without(key: str, overrides: Sequence[Override]) -> str | None:
+    """Returns the swept choice, such as `optimizer=adam`, that lacks a key which another has; None if there is none."""
+    for override in overrides:
+        group = override.key_or_group
+        if override.is_sweep_override() and key.startswith(f"{group.replace('/', '.')}.") and _choices(group):
+            have = {f"{group}={choice}": key in _keys_with([f"{group}={choice}"]) for choice in _values(override)}
+            if any(have.values()) and not all(have.values()):
+                return next(choice for choice, has_it in have.items() if not has_it)
     return None
 
 

@@ -107,6 +107,7 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     _require_rules(config, rules_for(targets))
     if not resume:
         _require_known_keys(config)
+        _algorithm_has_a_limit(config)
     for check_together in TOGETHER:
         check_together(config)
 
@@ -214,12 +215,15 @@ def _require_known_keys(config: DictConfig) -> None:
     conf = project_root() / "conf"
     own: Any = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
     present = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
+    # A group without a file yet, such as module.
+    groups = [group for entry in own["defaults"] if isinstance(entry, dict) for group in entry]
     for word in added:
         name, _, value = word.partition("=")
         name = name.partition("@")[0]
         is_known = any(f"{key}.".startswith(f"{name}.") for key in present)
         # A group of conf/ names a class, which says what it takes.
-        if is_known or (conf / re.split("[./]", name)[0]).is_dir() or _is_referred_to(config, name):
+        group = re.split("[./]", name)[0]
+        if is_known or group in groups or (conf / group).is_dir() or _is_referred_to(config, name):
             continue
         near = nearest_key(name, [*flat(OmegaConf.to_container(config)), *own])
         near = None if near is None or near == name or near.startswith(f"{name}.") else near
@@ -386,6 +390,17 @@ def _fold_is_one_of_the_folds(config: DictConfig) -> None:
         )
 
 
+def _algorithm_has_a_limit(config: DictConfig) -> None:
+    # Nothing would be clipped, without a word.
+    algorithm = _select(config, "trainer.gradient_clip_algorithm", "norm")
+    if algorithm != "norm" and not _select(config, "trainer.gradient_clip_val"):
+        raise UserError(
+            "trainer.gradient_clip_algorithm must be given with trainer.gradient_clip_val",
+            f"trainer.gradient_clip_algorithm={algorithm} alone",
+            "trainer.gradient_clip_val=1",
+        )
+
+
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
     # One row has no variance, and PyTorch refuses to train on it.
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
@@ -469,6 +484,14 @@ def _processes_can_share(config: DictConfig) -> None:
         )
 
 
+def _benchmark_has_its_way(config: DictConfig) -> None:
+    if _select(config, "trainer.benchmark") and _select(config, "trainer.deterministic") is True:
+        raise UserError(
+            "trainer.benchmark must choose among algorithms of any order of sums", "trainer.deterministic=true",
+            "trainer.deterministic=false, which gives up equal bits",
+        )  # fmt: skip
+
+
 def _plateau_is_validated(config: DictConfig) -> None:
     # The plateau schedule lowers the rate when the validation loss no longer falls.
     if _select(config, "scheduler.name") == "plateau" and _select(config, "trainer.limit_val_batches") in (0, 0.0):
@@ -539,6 +562,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _batch_normalization_has_a_batch,
     _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
+    _benchmark_has_its_way,
     _plateau_is_validated,
     _module_goes_with_the_rest,
     _weights_are_there,

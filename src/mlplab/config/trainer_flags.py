@@ -27,6 +27,8 @@ CHOSEN_ELSEWHERE = {
     "barebones": "callbacks=minimal logger=none, which leaves little to do beside training",
     "enable_checkpointing": "callbacks.checkpoints.every_seconds=600, in the group callbacks",
     "enable_model_summary": "+callbacks.summary={_target_: lightning.pytorch.callbacks.ModelSummary}",
+    "limit_predict_batches": "scripts/predict.py, for a file with fewer rows: a run predicts nothing",
+    "model_registry": "logger=mlflow or logger=wandb, or scripts/export.py, whose file any registry takes",
     "use_distributed_sampler": "leaving it out: processes always share every batch",
 }
 """Flags of Lightning's Trainer that a run sets itself → where that is chosen."""

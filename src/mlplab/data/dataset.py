@@ -1,6 +1,7 @@
 """A data set of NumPy arrays, the common form of all sources but tables."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -32,6 +33,7 @@ class Dataset:
         image_shape: height and width of images, whose features are pixels row by row; None for other data.
         target_names: names of several targets, at least two; empty for one target.
         label_names: for each of several labels the names of false and true; empty for other targets.
+        truth: the targets without noise, a function of features: (M, F) -> (M,); None where it is not known.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Dataset:
     image_shape: tuple[int, int] | None = None
     target_names: tuple[str, ...] = ()
     label_names: tuple[tuple[str, ...], ...] = ()
+    truth: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         """Checks shapes, dtypes and values.

@@ -86,6 +86,7 @@ class DataModule(pl.LightningDataModule):
         reading: how a table was read; None for arrays.
         description: of a table; None for arrays.
         image_shape: height and width of images; None for other data.
+        truth: of data that are made, the target without noise; None for other data.
         weights: part → weights of its rows (n,) float32, of mean 1 over the training part; None where all are equal.
 
     Args:
@@ -122,6 +123,7 @@ class DataModule(pl.LightningDataModule):
         self.reading: dict[str, Any] | None = None
         self.description: Any = None
         self.image_shape: tuple[int, int] | None = None
+        self.truth: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
         self.weights: dict[str, Tensor | None] = {}
 
@@ -136,7 +138,8 @@ class DataModule(pl.LightningDataModule):
             return
         dataset, split = self.read()
         self.name, self.fingerprint = dataset.name, dataset.fingerprint
-        self.image_shape = getattr(dataset, "image_shape", None)  # a table has no such attribute
+        # A table has no such attributes.
+        self.image_shape, self.truth = getattr(dataset, "image_shape", None), getattr(dataset, "truth", None)
         # By the training rows alone; the other parts are transformed with these statistics.
         self.preprocessor = dataset.fit(split.train)
         targets = self._scaled_targets(dataset, split.train)

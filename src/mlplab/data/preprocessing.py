@@ -24,6 +24,10 @@ class Preprocessing(nn.Module, ABC):
         """Counts the numeric columns among the features, of which they are the first."""
         return n_features
 
+    def unscaled(self, features: Tensor) -> Tensor | None:
+        """Returns features (B, F) in the unit of the data, float64; None where they are no scaled numbers alone."""
+        return None
+
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values and tensors for a checkpoint."""
@@ -57,17 +61,23 @@ class Standardize(Preprocessing):
         # Over N, as in scikit-learn's StandardScaler; for one row N − 1 would divide by zero.
         return cls(exact.mean(0), exact.std(0, correction=0))
 
+    def is_constant(self) -> Tensor:
+        """Returns which features (F,) are constant in the training part."""
+        # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
+        return self.std <= 1e-12 * self.mean.abs()
+
     def scale(self) -> Tensor:
         """Returns the numbers (F,) that centred features are divided by."""
-        # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
-        constant = self.std <= 1e-12 * self.mean.abs()
         # Dividing by 1 leaves the centred constant at 0, and lets a deviating value through unscaled.
-        return torch.where(constant, torch.ones_like(self.std), self.std)
+        return torch.where(self.is_constant(), torch.ones_like(self.std), self.std)
 
     def forward(self, features: Tensor) -> Tensor:
         scale = self.scale()
         # Subtracted in float64: for values far from 0, float32 would lose the digits in which they differ.
         return ((features.to(torch.float64) - self.mean) / scale).to(torch.float32)
+
+    def unscaled(self, features: Tensor) -> Tensor:
+        return features.to(torch.float64) * self.scale() + self.mean
 
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, "mean": self.mean, "std": self.std}

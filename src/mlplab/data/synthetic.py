@@ -1,7 +1,7 @@
 """Synthetic data sets, each to show one property of networks.
 
 All take the number of rows, the standard deviation of the noise, and a seed, which determine the rows.
-Features are (x, y) in the plane.
+Features are (x, y) in the plane; of the wave, x alone.
 """
 
 import math
@@ -67,8 +67,31 @@ def plane(n_samples: int, noise: float, seed: int) -> Dataset:
     generator = np.random.default_rng(seed)
     features = generator.uniform(-1, 1, (n_samples, 2))
     # Noise on the target only, so its variance is the mse that no model can beat.
-    height = 2 * features[:, 0] - features[:, 1] + 0.5 + noise * generator.standard_normal(n_samples)
-    return Dataset("plane", features, height, feature_names=("x", "y"), target_name="height")
+    height = plane_height(features) + noise * generator.standard_normal(n_samples)
+    return Dataset("plane", features, height, feature_names=("x", "y"), target_name="height", truth=plane_height)
+
+
+def plane_height(features: Array) -> Array:
+    """Computes z = 2x − y + ½: (N, 2) -> (N,)."""
+    height: Array = 2 * features[:, 0] - features[:, 1] + 0.5
+    return height
+
+
+def wave(n_samples: int, noise: float, seed: int) -> Dataset:
+    """Makes a regression on a wave that becomes faster, y = sin(2πx²) for x in [0, 2], with noise on y.
+
+    Networks learn the slow part first (Rahaman et al. 2019, "On the spectral bias of neural networks").
+    """
+    generator = np.random.default_rng(seed)
+    features = generator.uniform(0, 2, (n_samples, 1))
+    heights = wave_height(features) + noise * generator.standard_normal(n_samples)
+    return Dataset("wave", features, heights, feature_names=("x",), target_name="y", truth=wave_height)
+
+
+def wave_height(features: Array) -> Array:
+    """Computes y = sin(2πx²): (N, 1) -> (N,)."""
+    waves: Array = np.sin(2 * math.pi * features[:, 0] ** 2)
+    return waves
 
 
 SYNTHETIC: dict[str, Callable[[int, float, int], Dataset]] = {
@@ -77,6 +100,7 @@ SYNTHETIC: dict[str, Callable[[int, float, int], Dataset]] = {
     "xor": xor,
     "gaussians": gaussians,
     "plane": plane,
+    "wave": wave,
 }
 
 

@@ -5,38 +5,38 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:605f1468f7 build_trainer:4fe2c6b531",
+    "mlplab.building": "build_data:605f1468f7 build_trainer:9a14a202b2",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
-    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:7c7c1682e4 on_test_start:cef86a1ee3",
+    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:1eb8a1b764 on_test_start:26ac292d78",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:a612f90ae0 _on_safe_point:a9d623b4c7 _tell_best:4c49100e7e consider:14d68585c3 is_due:e8847ae787 "
-        "on_exception:8349126279 on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_save_checkpoint:58a85517c1 "
-        "on_train_end:659efa9b09 on_train_start:d1999d97f7 on_validation_batch_start:6b7a39833c "
+        "on_exception:8349126279 on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_save_checkpoint:72335ee0ae "
+        "on_train_end:659efa9b09 on_train_start:83326160b8 on_validation_batch_start:6b7a39833c "
         "on_validation_end:dadf65726f setup:c0f4e4ebc4 write:a3bfb52d6d write_best:c76ea79008 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
-        "__init__:b89b67b060 flush_logs:779eb73bc6 on_before_optimizer_step:ff8a717728 on_exception:2266a56687 "
-        "on_fit_start:903234d48e on_train_epoch_end:1bd5f065a0 "
+        "__init__:a7d9527687 _find_layers:c9b728d4c1 flush_logs:779eb73bc6 on_before_optimizer_step:56ce78d337 "
+        "on_exception:2266a56687 on_fit_start:fe2097f94d on_train_epoch_end:1bd5f065a0 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
-        "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
-        "on_train_epoch_end:f6f1841aaf on_train_start:8fde954dbf state_dict:1647ac8759 "
+        "__init__:f62bd76a04 _write:0982662b36 load_state_dict:32e0355d9e on_train_end:56dc44f92f "
+        "on_train_epoch_end:5b342b8345 on_train_start:7b6c25a860 state_dict:1647ac8759 "
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:0e0f1c0331 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
         "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:22cb494afc "
         "on_validation_end:3b03585eab on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
-    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:d65bf88e9e",
+    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:db08750c49",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
         "__init__:be20b72aee _are_finite:014e52ed0d load_state_dict:c9dfcce4e6 on_before_backward:eccb1cfbee "
         "on_before_optimizer_step:3952806997 on_train_start:58115d7840 on_validation_end:c261b26f64 "
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:3c4f857d4c _draw:eb3781f3b1 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:07900a2694 "
-        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
+        "__init__:b5e70d0dd1 _draw:e287f19e2c _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
+        "on_train_batch_end:b0b69e372b on_train_end:6a5428d6e6 on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
@@ -56,13 +56,13 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:f78976d369 _batches:9c1d316624 _scaled_targets:b3261e24b5 _split:7897b5978a as_dict:9fedfe8bad "
-        "part:a0fb252288 predict_dataloader:ebdb5e5ca5 read:85fa4b68b5 setup:191552a3da test_dataloader:64fef0ca61 "
+        "__init__:2dea3f1f7c _batches:9c1d316624 _scaled_targets:b3261e24b5 _split:7897b5978a as_dict:9fedfe8bad "
+        "part:a0fb252288 predict_dataloader:ebdb5e5ca5 read:85fa4b68b5 setup:aaacdb0395 test_dataloader:64fef0ca61 "
         "train_dataloader:191a662a54 val_dataloader:1b111f6cf1 "
     ),
     "mlplab.learner.Learner": (
         "__init__:0e14f16d0a _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:3a60b468e1 "
-        "configure_optimizers:98b8785270 mean_over_processes:9e939f0f46 on_save_checkpoint:b628fae066 "
+        "configure_optimizers:727b9ce049 mean_over_processes:9e939f0f46 on_save_checkpoint:b628fae066 "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:292a6f703a on_validation_epoch_end:26e6d133f0 "
         "optimizer_step:a47117fc8e test_step:e76314071d total_steps:cc57e621bb training_step:5e09b71046 "
         "validation_step:e1a14d5c63 "
@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:6c145204bd",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:10d26887ab",
-    "mlplab.training": "_fit:1b7651aad3 train:c0fa732bb7",
+    "mlplab.result": "evaluate_best:3550845ec8",
+    "mlplab.training": "_fit:1b7651aad3 train:d8aa2094bf",
     "train": "main:fc9e5183a9",
 }

@@ -73,7 +73,7 @@ def evaluate(
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
-    predictor, objective = run.predictor, _objective(run)
+    predictor, objective = run.predictor, objective_of(run)
     metrics, missing = _metrics(run)
     scores = Scores(run.task, metrics)
     predicted, known = [], []
@@ -114,8 +114,8 @@ def _metrics(run: TrainedRun) -> tuple[dict[str, Metric], list[str]]:
     return metrics, notes
 
 
-def _objective(run: TrainedRun) -> Objective:
-    # The loss of training, with its class weights: its value can be compared with that of the validation.
+def objective_of(run: TrainedRun) -> Objective:
+    """Rebuilds the loss of training, with its class weights: its value can be compared with that of the validation."""
     with explain_bad_card(run.checkpoint):
         loss = run.card["loss"]
         weights = loss["class_weights"]

@@ -5,17 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlplab.errors import counted
+from mlplab.figures.palette import COLOURS, style
 from mlplab.inference.feature_effects import ERRORS, Dependence, Explanation
 from mlplab.plots import DOTS_PER_INCH, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = (
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#332288", "#ee8866", "#44aa99", "#777777",
-)  # fmt: skip
-"""A class has the same colour in every panel."""
 
 MOST_CLASSES = len(COLOURS)
 """Classes that are drawn at most, unless more are named."""
@@ -52,7 +48,7 @@ def importance_figure(explanation: Explanation) -> "Figure":
     axes.set_xlabel(
         f"{change} of {explanation.score}{f' [{unit}]' if unit else ''} when the column is permuted{spread}"
     )
-    _style(axes)
+    style(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     title = f"{short_name(explanation.rows, 40)}, {counted(explanation.n_rows, 'row')}: "
@@ -159,10 +155,4 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     axes.patch.set_visible(False)
     shown = f" ({len(one.categories)} of {one.n_categories})" if len(one.categories) < one.n_categories else ""
     axes.set_xlabel(short_name(one.name, 34 - len(shown)) + shown)
-    _style(axes)
-
-
-def _style(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
+    style(axes)

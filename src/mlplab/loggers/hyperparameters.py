@@ -78,7 +78,7 @@ def _plain(value: Any) -> bool | int | float | str:
 
 
 def log_configuration(
-    loggers: list[Logger], config: DictConfig, text: str | None = None, *, kind: str = "classification"
+    loggers: list[Logger], config: DictConfig, text: str | None = None, *, kind: str | None = "classification"
 ) -> None:
     """Logs the hyper-parameters to every logger; to TensorBoard, as text, the configuration and what the user noted.
 
@@ -86,7 +86,7 @@ def log_configuration(
         loggers: of the run.
         config: of the run.
         text: the configuration as YAML, if it has been formatted already.
-        kind: of the task, whose scores TensorBoard's custom scalars show.
+        kind: of the task, whose scores TensorBoard's custom scalars show; None for values that nobody knows.
     """
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -96,7 +96,8 @@ def log_configuration(
                 noted = without_secrets(config, list(noted))
                 logger.experiment.add_text("notes", _verbatim(as_yaml(noted)))
             # The tab of all scalars begins with the norms of the gradients of all layers.
-            logger.experiment.add_custom_scalars(_layout(kind))
+            if kind is not None:
+                logger.experiment.add_custom_scalars(_layout(kind))
         else:
             logger.log_hyperparams(hyperparameters(config))
 
@@ -137,8 +138,11 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[st
         info.differs = info.name in first
     data.content = content.SerializeToString()
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
+    summaries = [*([columns] if best else []), start, end]
+    if not config.trainer.get("enable_autolog_hparams", True):
+        summaries = []
     for writer in writers:
-        for summary in (*([columns] if best else []), start, end):
+        for summary in summaries:
             writer.file_writer.add_summary(summary)
         for name, value in best.items():
             writer.add_scalar(name, value, result["steps"])

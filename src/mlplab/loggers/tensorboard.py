@@ -27,12 +27,15 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     Args:
         directory: of the event files, without subfolders.
         every_seconds: seconds that a point may be buffered.
+
+    Attributes:
+        has_points: whether a curve has a point of this process.
     """
 
     def __init__(self, directory: str, every_seconds: float = 2.0) -> None:
         # Lightning would otherwise log hp_metric = -1 in every run.
         super().__init__(save_dir=directory, name="", version="", default_hp_metric=False)
-        self.every_seconds = every_seconds
+        self.every_seconds, self.has_points = every_seconds, False
         # The wall clock may be set back, and would then hold events for hours.
         self._last_flush = time.monotonic()
 
@@ -84,6 +87,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         # Lightning adds "epoch" to every set of metrics, a curve that is the same for all runs.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if values:
+            self.has_points = True
             self.experiment._get_file_writer().event_writer.add_scalars(values, step or 0)
             self.save()  # Lightning calls it only at the end of an epoch
 

@@ -108,7 +108,9 @@ class PiecewiseEmbedding(nn.Module):
             n = len(of_column) - 1
             self.left[column, :n], self.width[column, :n] = of_column[:-1], of_column.diff()
             self.highest[column, :n] = 1.0
-            self.lowest[column, 0], self.highest[column, n - 1] = -torch.inf, torch.inf
+            # Not infinity: an average of weights takes differences of buffers too, and inf - inf is NaN.
+            finite = torch.finfo(self.lowest.dtype)
+            self.lowest[column, 0], self.highest[column, n - 1] = finite.min, finite.max
 
     def encode(self, numbers: Tensor) -> Tensor:
         """Returns the share of each bin that lies below the number: (B, F) -> (B, F, K)."""

@@ -13,7 +13,7 @@ from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
 from mlplab.sweeps.reading.formatting import spread_text
 from mlplab.sweeps.reading.ranked_settings import names_of
-from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, as_list
+from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, as_list, as_mapping
 
 COSTS = ("parameters", "seconds", "epochs")
 """Columns of a run beside its metrics."""
@@ -49,6 +49,8 @@ def runs_csv(analysis: SweepAnalysis) -> str:
     """Formats a row for each run: where it is, what it was given, and what came out."""
     runs = analysis.sweep.runs
     swept = dict.fromkeys(name for run in runs for name in run.entry.values)
+    # What each job has found for itself, such as a learning rate, stands beside what it was given.
+    swept |= dict.fromkeys(name for run in runs for name in as_mapping(run.manifest.get("found")))
     swept = dict.fromkeys(name for name in swept if name != "seed")
     best, last, test = (
         dict.fromkeys(name for run in runs for name in getattr(run, kind) if name not in COSTS)
@@ -73,7 +75,7 @@ def runs_csv(analysis: SweepAnalysis) -> str:
             run.entry.number, run.entry.directory, SHOWN_STATES.get(run.state, run.state),
             *([run.manifest.get("name"), ", ".join(map(str, as_list(run.manifest.get("tags"))))] if has_label else []),
             run.entry.stage, *([run.entry.arm] if has_arms else []), *([run.data_set] if has_data else []),
-            *(run.entry.values.get(name) for name in swept),
+            *(run.entry.values.get(name, as_mapping(run.manifest.get("found")).get(name)) for name in swept),
             run.entry.values.get("seed", run.manifest.get("seed")), run.best_epoch,
             *(run.measured.get(name) for name in best), *(run.last.get(name) for name in last),
             *(run.test.get(name) for name in test),

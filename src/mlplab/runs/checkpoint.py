@@ -288,7 +288,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
             raise UserError(
                 "a checkpoint that is applied to rows must be that of the project's own learner and data",
                 f"{path} is that of {printable(code)}",
-                "python train.py train=false start_from=RUN, which tests it by its own code",
+                f"the options of that run with train=false start_from={path}, which tests it by its own code",
             )
         parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
         # One's own is described by the configuration that builds it; earlier releases kept none.

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import NoRoom, UserError, in_megabytes, not_writable
+from mlplab.errors import NoRoom, RunFailed, UserError, in_megabytes, not_writable
 from mlplab.runs.files import (
     once_flushed,
     remove_temporary_files,
@@ -135,6 +135,16 @@ class RunDirectory:
         self.update(state="running", process=os.getpid(), reason=None, resumed=resumed)
 
     @property
+    def why_gone(self) -> str | None:
+        """Says that somebody has moved or deleted the directory that this process holds; None if nobody has."""
+        if not self._lock.is_held or self._lock.path.exists():
+            return None
+        return (
+            f"the directory of a run must stay where it is until the run ends, but {self.path} was moved or deleted; "
+            "try the same command again"
+        )
+
+    @property
     def has_finished(self) -> bool:
         """Returns whether the run had finished before it was resumed."""
         return self._former is not None and self._former[0].get("state") == "finished"
@@ -186,7 +196,12 @@ class RunDirectory:
             reason: in one line.
             is_refused: whether a mistake of the user ended it; then every resumed run keeps the state that it had.
             **also: other entries of status.json.
+
+        Raises:
+            RunFailed: a finished run has lost its directory.
         """
+        if state == "finished" and (gone := self.why_gone):  # a short run may not have noticed
+            raise RunFailed(gone)
         self.end_phase()
         former, stamps = self._former or ({}, None)
         if stamps == self._stamps() and state != "finished" and (is_refused or self.has_finished):

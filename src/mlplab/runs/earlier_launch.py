@@ -6,13 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.differing import extended, require_same
+from mlplab.config.differing import MAY_DIFFER, extended, require_same
 from mlplab.config.paths import shortest
 from mlplab.errors import UserError
 from mlplab.runs.directory import never_began
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.layout import CONFIG, MANIFEST, STATUS
-from mlplab.runs.run_reading import read_result, read_state
+from mlplab.runs.run_reading import found_before, read_result, read_state
 from mlplab.runs.untrusted_config import read_yaml
 
 HOW = "MLPLAB_JOB"
@@ -37,7 +37,8 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
     then: Any = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
     now: Any = OmegaConf.to_container(config, resolve=False)
     # What conf/ has gained since was told for the whole sweep; what is typed was compared there.
-    require_same(extended(then, now), now, directory.name)
+    may_differ = (*MAY_DIFFER, *found_before(directory))
+    require_same(extended(then, now), now, directory.name, may_differ)
     return True
 
 

@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 
 from mlplab.errors import UserError
 
+OF_OTHER_MACHINES = ("MASTER_ADDR", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Variables of the environment by which processes of several machines find each other, beside those of SLURM."""
+
 _N_TASKS, _PER_NODE = "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"
 
 
@@ -25,10 +28,17 @@ def environment_of(config: DictConfig) -> list[LightningEnvironment]:
     In any job of SLURM, Lightning takes its tasks for the processes of the run.
 
     Raises:
-        UserError: SLURM has started another number of processes.
+        UserError: SLURM has started another number of processes, or nothing says where the other machines are.
     """
     devices, n_nodes = config.trainer.get("devices", 1), int(config.trainer.get("num_nodes", 1))
     n_tasks = os.environ.get(_N_TASKS, "")
+    if n_nodes > 1 and not n_tasks.isdecimal() and os.environ.keys().isdisjoint(OF_OTHER_MACHINES):
+        # It would wait for them without an end.
+        raise UserError(
+            "several machines must find each other",
+            f"trainer.num_nodes={n_nodes} without MASTER_ADDR, torchrun or srun",
+            f"srun --nodes={n_nodes} python train.py …, or torchrun: docs/scaling.md",
+        )
     if not n_tasks.isdecimal() or "TORCHELASTIC_RUN_ID" in os.environ:
         return []
     if n_nodes == 1 and (n_tasks == "1" or devices in (1, "1")):

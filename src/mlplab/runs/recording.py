@@ -2,10 +2,11 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -74,6 +75,23 @@ def ending(directory: RunDirectory) -> Iterator[None]:
     """Writes the final state of a run that an error ends, and releases its directory."""
     try:
         yield
+    except BaseException as error:
+        if directory.why_gone is None:
+            _end(directory, error)
+        gone = directory.why_gone
+        with contextlib.suppress(OSError):  # there may be a directory again, which a checkpoint has made
+            directory.end("failed", gone)
+        if isinstance(error, RunStopped | KeyboardInterrupt):
+            raise RunStopped(gone, getattr(error, "status", 130)) from None
+        raise RunFailed(gone) from error
+    finally:
+        directory.release()
+
+
+def _end(directory: RunDirectory, error: BaseException) -> NoReturn:
+    """Writes the state of a run that an error has ended, and raises the error, or what explains it."""
+    try:
+        raise error
     except RunStopped as stopped:
         directory.end("stopped", str(stopped))
         raise
@@ -98,8 +116,6 @@ def ending(directory: RunDirectory) -> Iterator[None]:
         if not isinstance(error, Exception):  # raised by the user's code: it must not end a whole sweep
             raise RuntimeError(_raised(error)) from error
         raise
-    finally:
-        directory.release()
 
 
 @contextmanager
@@ -125,7 +141,13 @@ def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
 
 
 @flushed_together()
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule | OwnData, n_parameters: int) -> str:
+def write_manifest(
+    directory: RunDirectory,
+    config: DictConfig,
+    data: DataModule | OwnData,
+    n_parameters: int,
+    found: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
     Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
@@ -152,6 +174,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
                 "rows": data.n_rows,
             },
             "parameters": n_parameters,
+            **({"found": dict(found)} if found else {}),
         },
     )
     return text

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,9 +16,11 @@ from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import UserError, printable
+from mlplab.learner import Learner
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
+from mlplab.rules import shown
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
@@ -177,19 +180,25 @@ def prepare_run_files(
     loggers: list[Logger],
     *,
     resume: bool,
+    found: Mapping[str, Any] = MappingProxyType({}),
 ) -> Saved | None:
-    """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
+    """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any.
+
+    `found` are values of the configuration that were found when the run began.
+    """
     saved = prepare_to_resume(config, directory, data, loggers) if resume else None
     n_parameters = sum(parameter.numel() for parameter in learner.parameters())
-    text = None if resume else write_manifest(directory, config, data, n_parameters)
+    text = None if resume else write_manifest(directory, config, data, n_parameters, found)
     if data.description is not None:
         # The file keeps the warnings, which the terminal loses.
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
     head = [] if resume else experiment_head()
-    for line in [*(f"{key:<8}{text}" for key, text in head), *data_and_model(data, learner)]:
+    of_finders = (f"found   {key}={shown(value)}" for key, value in found.items())
+    for line in [*(f"{key:<8}{text}" for key, text in head), *data_and_model(data, learner), *of_finders]:
         log.info(line)
-    if saved is None:
-        log_configuration(loggers, config, text, kind=data.task.kind)
+    if saved is None and config.trainer.get("enable_autolog_hparams", True):
+        # A module of one's own logs what it likes, from batches of any form.
+        log_configuration(loggers, config, text, kind=data.task.kind if isinstance(learner, Learner) else None)
     return saved

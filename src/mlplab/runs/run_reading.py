@@ -1,11 +1,13 @@
 """Reads the state, the results and the manifest of a run from its directory, which somebody else may have made."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlplab.errors import UserError
+from mlplab.rules import is_number
 from mlplab.runs.files import read_json, read_json_lines, read_ordinary
 from mlplab.runs.layout import HISTORY, LOCK, MANIFEST, RESULT, STATUS
 from mlplab.runs.lock import require_free
@@ -110,6 +112,17 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     manifest = read_json(directory / MANIFEST)
     # Resuming appends to this list.
     return manifest if isinstance(manifest.get("resumed", []), list) else {}
+
+
+def found_before(directory: Path) -> dict[str, int | float]:
+    """Reads from the manifest of a run which numbers of its configuration it has found when it began.
+
+    Others are left out, as somebody else may have written them.
+    """
+    found = read_manifest(directory).get("found")
+    found = found if isinstance(found, dict) else {}
+    # Where finders set their values.
+    return {k: v for k, v in found.items() if re.fullmatch(r"(optimizer|data|module)\.[a-z]\w*", k) and is_number(v)}
 
 
 def read_history(directory: Path) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def _with_unit(task: Task) -> str:
     return f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}"
 
 
-def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: bool) -> str:
+def describe_after(result: dict[str, Any], directory: Path, *, has_curves: bool) -> str:
     """Describes the result: metrics, why the run ended, its directory, and how to show its curves."""
     best = result["best_epoch"]
     validation = "validation" if best is None else f"validation (epoch {best})"
@@ -110,7 +110,7 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         f"ended   {how_it_ended(result)}",
         f"run     {shortest(directory)}",
     ]
-    if has_tensorboard:
+    if has_curves:
         program = Path(sys.executable).with_name("tensorboard")  # not on the PATH if no environment is activated
         command = shortest(program) if program.exists() else "tensorboard"
         lines.append(f"curves  {command} --logdir {shortest(logs_of(directory))}")
@@ -167,7 +167,8 @@ def describe_metrics(columns: dict[str, dict[str, float]], rows: str = "metric")
 
 def _as_text(table: Table) -> str:
     # In a pipe, rich does not know any width.
-    console = Console(width=80, file=sys.stdout, emoji=False)
+    # Text also in a notebook, where rich would show HTML at once.
+    console = Console(width=80, file=sys.stdout, emoji=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

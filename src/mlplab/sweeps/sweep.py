@@ -90,8 +90,9 @@ class Sweep:
             raise UserError("a sweep must have a folder", f"{self.shown} is a file", "another sweep.name")
         try:
             with self._locked(list(shared), names):
-                for line in as_lines(chosen_heads(self.config.hydra)):
-                    print(line)
+                head = as_lines(chosen_heads(self.config.hydra))
+                if head:
+                    print("\n".join([*head, ""]))
                 yield
         except Exception as error:
             if not is_disk_full(error) and not (isinstance(error, OSError) and self._is_saved):

@@ -70,7 +70,7 @@ class Description:
             # Anybody may have written the names and values, which could hold rich's markup and control characters.
             table.add_row(*(escape(_one_line(text)) for text in shown))
         # The width does not depend on the terminal, so the same table always gives the same text.
-        console = Console(width=140, color_system=None, force_terminal=False, emoji=False)
+        console = Console(width=140, color_system=None, force_terminal=False, force_jupyter=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
         lines = [line.rstrip() for line in capture.get().rstrip().splitlines()]

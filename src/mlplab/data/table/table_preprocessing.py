@@ -236,6 +236,11 @@ class TablePreprocessing(Preprocessing):
     def n_numeric(self, n_features: int) -> int:
         return len(self.inputs.numeric)  # behind them come indicators, which are 0 or 1
 
+    def unscaled(self, features: Tensor) -> Tensor | None:
+        if self.quantiles is not None or self.smooth_clip or features.shape[1] != len(self.mean):
+            return None
+        return features.to(torch.float64) * self.std + self.mean
+
     def as_dict(self) -> dict[str, Any]:
         names = ("median", "mean", "std", "indicated", "quantiles", "scores", "embedding_dims", "smooth_clip")
         return {"name": self.name, "inputs": self.inputs.as_dict(), **{name: getattr(self, name) for name in names}}

@@ -46,7 +46,7 @@ MOST_LEVELS = 20
 
 STAGES = ("search", "rerun", "default")
 
-SHOWN_OF_MANIFEST = ("name", "tags", "hardware", "versions", "git", "code", "threads", "data", "seed")
+SHOWN_OF_MANIFEST = ("name", "tags", "found", "hardware", "versions", "git", "code", "threads", "data", "seed")
 
 
 def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:

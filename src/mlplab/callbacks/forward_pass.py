@@ -1,0 +1,35 @@
+"""Passes rows through the network of a run without changing anything that is learned."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from mlplab.data.module import EVALUATION_BATCH_ROWS
+from mlplab.learner import Learner
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switches dropout and the like off within a `with` block, and back to what they were behind it."""
+    # Of each part by itself, as somebody may have switched a frozen one off for good.
+    before = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in before.items():
+            part.training = was_training
+
+
+def network_outputs(trainer: pl.Trainer, learner: Learner, features: Tensor) -> Tensor:
+    """Computes the network's outputs in evaluation: (N, F) -> (N, outputs), on the CPU, in 32 bits or more."""
+    found = []
+    with evaluating(learner), torch.no_grad():
+        for batch in torch.split(features, EVALUATION_BATCH_ROWS):
+            # In the precision of the weights, but without autocasting: `scripts/predict.py` computes so, too.
+            outputs = learner.model(trainer.precision_plugin.convert_input(batch.to(learner.device)))
+            found.append(outputs.to("cpu", torch.promote_types(outputs.dtype, torch.float32)))
+    return torch.cat(found)

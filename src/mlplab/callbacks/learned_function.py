@@ -1,0 +1,141 @@
+"""Draws the function that a network learns over one or two inputs, as it grows."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from mlplab.callbacks.forward_pass import network_outputs
+from mlplab.callbacks.input_grid import grid_where_possible
+from mlplab.callbacks.notes import has_time_to_draw
+from mlplab.figures.animation import as_frame, as_gif
+from mlplab.figures.function_figures import FunctionPicture, function_picture
+from mlplab.learner import Learner
+from mlplab.objectives.objective import predictions
+from mlplab.plots import as_png, log_picture
+from mlplab.runs.files import write_bytes
+from mlplab.task import Task
+
+MOST_FRAMES = 48
+"""Frames of the animation. With more, every other one is left out, and they are taken half as often from then on."""
+
+NAME = "learned_function"
+
+SHOWN = ("val/loss", "val/accuracy", "val/rmse")
+"""Metrics that the title gives, where they are known."""
+
+
+class LearnedFunction(Callback):
+    """Draws predictions over the inputs with the data: decision boundaries, or the curve of a regression.
+
+    A figure goes to TensorBoard before training, every few epochs, and at its end. Then all of them become an
+    animation, learned_function.gif. Their values are kept in checkpoints: that of a resumed run is complete.
+
+    The weights are those of the moment, and not those of the best epoch.
+
+    Args:
+        directory: for the files.
+        every_n_epochs: how often; a figure takes about a tenth of a second.
+
+    Attributes:
+        frames: of the animation; each has `epoch`, `step`, the metrics of `SHOWN`, and `values`: 16-bit predictions,
+            of all classes but the first, or of the standardised target.
+    """
+
+    def __init__(self, directory: str, every_n_epochs: int = 5) -> None:
+        self.directory = Path(directory)
+        self.every_n_epochs = every_n_epochs
+        self.frames: list[dict[str, Any]] = []
+        self._thinned = 1
+        self._pngs: dict[int, bytes] = {}
+        self._picture: FunctionPicture | None = None
+        self._points = torch.empty(0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._picture = None
+        found = grid_where_possible(trainer, pl_module, NAME)
+        if found is not None:
+            grid, self._points = found
+            self._picture = function_picture(grid)
+        if trainer.global_step == 0:
+            self._take(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % (self.every_n_epochs * self._thinned) == 0:
+            self._take(trainer, pl_module, epoch)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._take(trainer, pl_module, trainer.current_epoch)
+        self._write()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if has_time_to_draw(exception):  # of a run that diverges one sees how
+            self._write()
+
+    def _take(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
+        """Keeps the function of this moment as a frame, and logs its figure."""
+        picture = self._picture
+        if picture is None or (self.frames and self.frames[-1]["step"] == trainer.global_step):
+            return
+        assert isinstance(pl_module, Learner)
+        values = packed(network_outputs(trainer, pl_module, self._points), pl_module.task)
+        metrics = {name: float(trainer.callback_metrics[name]) for name in SHOWN if name in trainer.callback_metrics}
+        frame = {"epoch": epoch, "step": trainer.global_step, "metrics": metrics if epoch else {}, "values": values}
+        self.frames.append(frame)
+        if len(self.frames) > MOST_FRAMES:
+            self._thinned *= 2
+            every = self.every_n_epochs * self._thinned
+            self.frames = [kept for kept in self.frames if kept["epoch"] % every == 0]
+        log_picture(trainer.loggers, NAME, self._drawn(picture, frame), trainer.global_step)
+
+    def _drawn(self, picture: FunctionPicture, frame: dict[str, Any]) -> bytes:
+        """Draws a frame, unless it has been drawn since this process began."""
+        if frame["step"] not in self._pngs:
+            # As it is kept in 16 bits, so that it is the same whether the run was resumed or not.
+            predicted = unpacked(frame["values"], picture.grid.task)
+            values = predicted.double().reshape(-1, *[len(axis) for axis in picture.grid.axes])
+            picture.draw(values.numpy(), title_of(frame))
+            self._pngs[frame["step"]] = as_frame(picture.figure)
+        return self._pngs[frame["step"]]
+
+    def _write(self) -> None:
+        """Writes the animation, and its last frame as a picture."""
+        picture = self._picture
+        if picture is None or not self.frames:
+            return
+        write_bytes(self.directory / f"{NAME}.gif", as_gif([self._drawn(picture, frame) for frame in self.frames]))
+        self._pngs.pop(self.frames[-1]["step"])
+        self._drawn(picture, self.frames[-1])
+        write_bytes(self.directory / f"{NAME}.png", as_png(picture.figure))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"frames": list(self.frames), "thinned": self._thinned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frames, self._thinned = state_dict["frames"], state_dict["thinned"]
+
+
+def title_of(frame: dict[str, Any]) -> str:
+    """Returns the title of a frame: when it was, and how well the validation part was predicted."""
+    if not frame["epoch"]:
+        return "before training"
+    told = [f"{name.removeprefix('val/')} {value:.3g}" for name, value in frame["metrics"].items()]
+    return f"epoch {frame['epoch']}" + (f": validation {', '.join(told)}" if told else "")
+
+
+def packed(outputs: Tensor, task: Task) -> Tensor:
+    """Returns what a checkpoint keeps of the network's outputs (N, C or 1), in 16 bits: (C − 1, N), or (1, N)."""
+    if task.kind == "regression":
+        return outputs.T.half()  # not yet in the target's own unit, which may be too large for 16 bits
+    return predictions(outputs, task).T[1:].half()
+
+
+def unpacked(values: Tensor, task: Task) -> Tensor:
+    """Returns the predictions that `packed` was given the outputs of: (C, N), or (1, N) in the target's own unit."""
+    if task.kind == "regression":
+        return predictions(values.double().T, task).T
+    return torch.cat([1 - values.double().sum(0, keepdim=True), values.double()])

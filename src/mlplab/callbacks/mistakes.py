@@ -1,0 +1,78 @@
+"""Draws the images of the test part that the best weights take for something else."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from mlplab.callbacks.forward_pass import network_outputs
+from mlplab.callbacks.notes import tell
+from mlplab.data.module import DataModule
+from mlplab.errors import counted
+from mlplab.figures.image_figures import mistakes_figure
+from mlplab.learner import Learner
+from mlplab.objectives.objective import predictions
+from mlplab.plots import as_png, log_picture
+from mlplab.runs.files import write_bytes
+
+NAME = "mistakes"
+
+MOST_IMAGES = 40
+"""Mistakes that are drawn: the most confident ones."""
+
+
+class Mistakes(Callback):
+    """Draws the images of the test part that were given a wrong class, those with the highest probability first.
+
+    It looks at the test part when the run does, with the same weights, and writes mistakes.png.
+
+    Args:
+        directory: for the file.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        is_ours = isinstance(data, DataModule) and isinstance(pl_module, Learner)
+        if not is_ours or data.image_shape is None or data.task.kind != "classification":
+            tell(
+                f"callbacks.{NAME} draws nothing: {getattr(data, 'name', type(data).__name__)} has no images of classes"
+            )
+            return
+        assert isinstance(pl_module, Learner)
+        features, targets = data.part("test")
+        # A pass of its own: of several processes, each has tested its share of the rows alone.
+        probabilities = predictions(network_outputs(trainer, pl_module, features), data.task)
+        wrong = most_confident_mistakes(probabilities, targets)
+        shown = wrong[:MOST_IMAGES]
+        # As they were read; pixels of one byte are not scaled before they come to the network.
+        unscaled = data.preprocessor.unscaled(features[shown])
+        images = (features[shown] if unscaled is None else unscaled).double().reshape(-1, *data.image_shape)
+        names, predicted = data.task.class_names, probabilities[shown].argmax(1)
+        title = f"test part: {len(wrong):,} of {counted(len(targets), 'row')} wrong"
+        if len(shown) < len(wrong):
+            title += f", the {len(shown)} most confident ones"
+        figure = mistakes_figure(
+            images.numpy(),
+            [names[number] for number in targets[shown].tolist()],
+            [names[number] for number in predicted.tolist()],
+            probabilities[shown].max(1).values.tolist(),
+            title,
+        )
+        png = as_png(figure)
+        write_bytes(self.directory / f"{NAME}.png", png)
+        log_picture(trainer.loggers, f"test/{NAME}", png, trainer.global_step)
+
+
+def most_confident_mistakes(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Returns the rows whose most probable class is wrong, the most probable first: (N, C), (N,) -> (n,)."""
+    best = probabilities.max(1)
+    wrong = torch.nonzero(best.indices != targets)[:, 0]
+    # Stable: of equal probabilities, the first row comes first.
+    return wrong[best.values[wrong].argsort(descending=True, stable=True)]

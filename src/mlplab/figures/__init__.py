@@ -1,0 +1,1 @@
+"""Pictures of what a network has learned, one file for each kind."""
