@@ -17,7 +17,7 @@ from mlplab.cli.output import show_every_text
 from mlplab.cli.script import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "run_script" in path.read_text("utf-8"))
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if "OPTIONS, __doc__" in path.read_text("utf-8"))
 NARROW = ("ascii", "cp1252")
 LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from launching import launch, run_program
 from omegaconf import OmegaConf
+from parts import needs
 
 from mlplab.config.experiment_heads import as_lines, chosen_heads, read_head
 
@@ -70,6 +71,7 @@ def hydra(root: Path, choice: object, *words: str) -> object:
         ("published/mnist_plain", ("+experiment=published/mnist_plain",), 1),
     ],
 )
+@needs("sweeps", "tables")  # of which these are
 def test_the_chosen_experiments_are_found(root: Path, choice: object, words: tuple[str, ...], n: int) -> None:
     heads = chosen_heads(hydra(root, choice, *words))  # type: ignore[arg-type]
     assert [key for key, _ in heads].count("about") == n

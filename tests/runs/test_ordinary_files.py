@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from parts import skip_without
-from sweeps.making import GRID_SPACE, grid, write_sweep
 
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
@@ -149,10 +148,10 @@ def test_a_sweep_is_looked_at_before_its_report_is_written(
     tmp_path: Path, outside: Path, name: str, plant: Callable[[Path, Path], None]
 ) -> None:
     skip_without("sweeps")
-
     from mlplab.sweeps.reading.sweep_reading import read_sweep
 
-    sweep = write_sweep(tmp_path / "sweep", grid(1), space=GRID_SPACE)
+    making = pytest.importorskip("sweeps.making")
+    sweep = making.write_sweep(tmp_path / "sweep", making.grid(1), space=making.GRID_SPACE)
     shutil.rmtree(sweep / name, ignore_errors=True)
     plant(sweep / name, outside)
     with pytest.raises(UserError, match="only ordinary files and folders"):

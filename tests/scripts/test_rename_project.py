@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from parts import skip_without
 
 from mlplab.config.differing import NAMES
 
@@ -38,6 +39,7 @@ def committed(folder: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """As much of the project as a renaming looks at, and a file of history; not in git."""
+    skip_without("sweeps")  # whose plug-ins are renamed too
     for name in (
         "scripts/rename_project.py", "pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "train.py",
         "conf/config.yaml", f"conf/hydra/help/{OLD}.yaml", f"src/{OLD}/config/differing.py",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from parts import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -63,7 +64,9 @@ MLP = "_target_: mlplab.models.MLP"
         ("data", "_target_: mlplab.data.bundled.bundled\nname: wine\nbatch_size: full", True),
         ("data", "_target_: mlplab.data.bundled.bundled\nname: wine\nbatch_size: 0", False),
         ("data", "_target_: mlplab.data.bundled.bundled\nname: wine\nnoise: 0.1", False),
-        ("data", "_target_: mlplab.data.table.table_source.table\nrare_classes: dorp", False),
+        pytest.param(
+            "data", "_target_: mlplab.data.table.table_source.table\nrare_classes: dorp", False, marks=needs("tables")
+        ),
         ("loss", "name: huber\ndelta: 2.0", True),
         ("loss", "name: hubert", False),
         ("loss", "name: mse\ndelta: 2.0", False),
@@ -90,7 +93,7 @@ MLP = "_target_: mlplab.models.MLP"
         ("experiment", "trainer: {max_epoch: 3}", False),
         ("experiment", "on_divergence: contniue", False),
         ("experiment", "modle: {dropout: 0.1}", False),
-        ("experiment", "hydra: {sweeper: {trials: 0}}", False),
+        pytest.param("experiment", "hydra: {sweeper: {trials: 0}}", False, marks=needs("sweeps")),
         ("local", "paths: {logs: /scratch}\ntrainer: {threads: 8}", True),
         ("local", "paths: {log: /scratch}", False),
         ("config", "seed: -1", False),

@@ -82,6 +82,9 @@ def test_a_project_has_its_answers_and_nothing_of_this_machine(template: Path, t
 @pytest.mark.parametrize("parts", ["tables", "sweeps", "stacked", "report", "tables sweeps", "stacked report", ""])
 def test_the_rest_of_a_project_passes_its_checks_and_tests(template: Path, tmp_path: Path, parts: str) -> None:
     project = without(template, tmp_path / "new", *parts.split())
+    git(project, "init", "--quiet")
+    git(project, "add", "-A")
+    git(project, "commit", "--quiet", "-m", "A new project")
     python = python_of(project)
     code = "from importlinter.cli import lint_imports_command as main; main()"
     for command in (["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-c", code], ["-m", "mypy"]):

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from side_by_side import Factory, Stack, distance, perceptrons, require_same_state, train_alone
+from stack_and_alone import Factory, Stack, distance, perceptrons, require_same_state, train_alone
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from mlplab.optimization.optimizers import build_optimizer

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from side_by_side import N_FEATURES, batch, distance, perceptrons
+from stack_and_alone import N_FEATURES, batch, distance, perceptrons
 from torch import Tensor, nn
 
 from mlplab.engine.kernels import ACTIVATION_KERNELS

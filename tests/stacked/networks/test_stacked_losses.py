@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from side_by_side import perceptrons
+from stack_and_alone import perceptrons
 from torch import Tensor
 
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse

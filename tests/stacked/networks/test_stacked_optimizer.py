@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from side_by_side import Factory, Stack, distance, perceptrons, require_same_state, train_alone
+from stack_and_alone import Factory, Stack, distance, perceptrons, require_same_state, train_alone
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import ExponentialLR
