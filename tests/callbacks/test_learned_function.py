@@ -169,6 +169,10 @@ def test_predictions_are_kept_in_16_bits() -> None:
     torch.testing.assert_close(
         unpacked(packed(outputs, classes), classes), outputs.softmax(1).T.double(), atol=1e-3, rtol=0
     )
+    # Two classes that are nearly as probable are told apart.
+    nearly = torch.tensor([[0.0, 1e-5], [0.0, -1e-5]])
+    two = Task("classification", 2, class_names=("a", "b"))
+    assert unpacked(packed(nearly, two), two).argmax(0).tolist() == [1, 0]
     # In the target's own unit, these numbers would be infinite in 16 bits.
     heights = Task("regression", 2, target_mean=1e6, target_std=1e5)
     torch.testing.assert_close(
