@@ -45,7 +45,7 @@ bench: .venv/installed ## time per step against hand-written loops
 tensorboard: .venv/installed ## the curves of all runs, on localhost
 	$(BIN)/tensorboard --logdir logs $(ARGS)
 
-figures: .venv/installed ## draws the pictures of README and docs again
+figures: .venv/installed ## draws the pictures of the README again
 	$(BIN)/python scripts/figures.py $(ARGS)
 
 clean: ## removes .venv and caches; runs in logs/ stay
