@@ -14,13 +14,11 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
 from mlplab.report.rerun_commands import OF_THE_SWEEP
 from mlplab.runs.layout import CONFIG, STATUS
+from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.job_values import canonical, key_of
 from mlplab.sweeps.ledger import FILE, Entry, Ledger
 from mlplab.sweeps.reading import sweep_reading as reading
 from mlplab.sweeps.reading.formatting import listed
-from mlplab.sweeps.reading.sweep_reading import (
-    parsed_yaml,
-)
 from mlplab.sweeps.reading.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
 
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
@@ -148,7 +146,7 @@ def _of_sweep(source: Path, ledger: Ledger) -> list[Run]:
 
 def _plain_run(directory: Path, source: Path) -> Run | None:
     parts = _parts(directory)
-    words = reading.parsed_yaml(reading.text_of(directory / ".hydra" / "overrides.yaml"))
+    words = parsed_yaml(text_of(directory / ".hydra" / "overrides.yaml"))
     overrides = [word for word in as_list(words) if isinstance(word, str) and not OF_THE_SWEEP.match(word)]
     judged = {name: as_mapping(parts.get(name)).get(name) for name in ("monitor", "mode")}
     entry = Entry(0, directory.name, {}, overrides)
@@ -158,10 +156,10 @@ def _plain_run(directory: Path, source: Path) -> Run | None:
 def _parts(directory: Path) -> Parts:
     """Reads the configuration of a run; empty if there is none."""
     # Hydra's own configuration is larger than that of the run, and of it only these lines are needed.
-    of_hydra = reading.text_of(directory / CONFIG.parent / "hydra.yaml")
+    of_hydra = text_of(directory / CONFIG.parent / "hydra.yaml")
     choices = re.search(r"^    choices:\n((?:      .*\n)+)", of_hydra, re.MULTILINE)
     # Block by block, as runs share most blocks, and reading YAML takes long.
-    blocks = re.split(r"^(?=[A-Za-z_])", reading.text_of(directory / CONFIG), flags=re.MULTILINE)
+    blocks = re.split(r"^(?=[A-Za-z_])", text_of(directory / CONFIG), flags=re.MULTILINE)
     parts = {name: part for block in blocks for name, part in _block(block).items()}
     return {"": {} if choices is None else _choices(choices.group(1)), **parts} if parts else {}
 
@@ -174,7 +172,7 @@ def _block(text: str) -> dict[str, dict[str, Any]]:
 
 @lru_cache(maxsize=2_000)
 def _choices(text: str) -> dict[str, Any]:
-    return {name: value for name, value in as_mapping(reading.parsed_yaml(text)).items() if name in CHOSEN}
+    return {name: value for name, value in as_mapping(parsed_yaml(text)).items() if name in CHOSEN}
 
 
 def _varied(runs: Sequence[Run]) -> list[str]:

@@ -14,14 +14,13 @@ from types import NoneType
 from typing import Any
 
 import numpy as np
-import yaml
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
-from mlplab.runs.files import read_json, read_ordinary, require_ordinary
+from mlplab.runs.files import read_json, require_ordinary
 from mlplab.runs.layout import CONFIG
 from mlplab.runs.run_reading import read_history, read_result, read_state
-from mlplab.runs.untrusted_config import LARGEST
+from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.comparable_options import LOSS, chooses_loss
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
@@ -40,12 +39,7 @@ from mlplab.sweeps.reading.sweep_records import (
     as_number,
 )
 
-ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
-
 COUNTS = ("epoch", "step")
-MOST_LEVELS = 20
-"""Levels of a configuration within another."""
-
 SHOWN_OF_MANIFEST = ("name", "tags", "found", "hardware", "versions", "git", "code", "threads", "data", "seed")
 
 
@@ -272,27 +266,3 @@ def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
         known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
         found.append(replace(entry, values={**entry.values, **known}))
     return found
-
-
-def parsed_yaml(text: str) -> Any:
-    """Parses YAML that somebody else may have written, as plain values; None if that fails."""
-
-    def is_shallow(value: Any, levels: int = MOST_LEVELS) -> bool:
-        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        return levels > 0 and all(is_shallow(part, levels - 1) for part in parts)
-
-    # Runs write no aliases, by which a few bytes can stand for billions of values.
-    if ALIAS.search(text):
-        return None
-    # libyaml, where PyYAML has it, is several times faster.
-    with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
-        parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return parsed if is_shallow(parsed) else None
-    return None
-
-
-def text_of(path: Path) -> str:
-    """Reads a text that somebody else may have written; empty if it is missing, too large or no text."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return read_ordinary(path, LARGEST).decode()
-    return ""
