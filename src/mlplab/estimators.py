@@ -22,7 +22,7 @@ from mlplab.data.table.frames import as_polars, is_frame
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.target_inference import infer_target
 from mlplab.errors import RunStopped, UserError, first_of, not_writable
-from mlplab.notebook import Run, compose_unchecked, train
+from mlplab.notebook import Run, compose_unchecked, require_list, train
 from mlplab.runs.files import read_json
 
 WORDS = {
@@ -155,6 +155,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         seed = state if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31)
         given = {option: value for name, option in WORDS.items() if (value := getattr(self, name)) is not None}
         words += [f"{option}={_as_word(value)}" for option, value in {**given, "seed": seed}.items()]
+        require_list(self.overrides)
         for word in self.overrides:
             name = word.partition("=")[0].lstrip("+~")
             if name in OF_FIT:

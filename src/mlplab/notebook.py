@@ -76,8 +76,7 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
         UserError: an override is none, or names a choice that there is not.
     """
     load_env_file()
-    if isinstance(overrides, str):
-        raise UserError("overrides must be a list of words", overrides, f"[{overrides!r}]")
+    require_list(overrides)
     register_resolvers(ROOT)
     words = [with_quotes(with_home(word)) for word in overrides]
     # Composing takes as long as training a small network, so it is done once for the same words and files.
@@ -91,6 +90,16 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
     if not any(word.startswith("paths.run=") for word in words):
         config.paths.run = str(Path(config.paths.logs) / "runs" / new_run_name(name=config.name))
     return config
+
+
+def require_list(overrides: Sequence[str]) -> None:
+    """Refuses a single text, whose letters would be taken for words.
+
+    Raises:
+        UserError: with the list that holds it.
+    """
+    if isinstance(overrides, str):
+        raise UserError("overrides must be a list of words", overrides, f"[{overrides!r}]")
 
 
 @functools.lru_cache(maxsize=32)
