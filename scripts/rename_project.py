@@ -32,6 +32,9 @@ class Refusal(Exception):
 
 
 def main(words: list[str]) -> int:
+    if {"-h", "--help"} & {*words}:
+        print(str(__doc__).strip())
+        return 0
     try:
         if len(words) != 1 or words[0].startswith("-"):
             given = " ".join(words) or "nothing"

@@ -2,12 +2,13 @@
 
     python scripts/schemas.py
 
+    out=.vscode/schemas    the folder for them
+
 They are made of what the command line is checked by: the rules of options, the choices in conf/, and the signatures of
 the classes that conf/ names, also of your own. `make setup` makes them, and `make schemas` anew after a change. They
 lie in .vscode/schemas, to which .vscode/settings.json points. git ignores them, so that none is older than the code.
 """
 
-import inspect
 import json
 import re
 import sys
@@ -33,6 +34,8 @@ from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.optimization.schedules import BY_EPOCH, BY_STEP, NOT_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
+
+OPTIONS = {"out": Option("path", ROOT / ".vscode" / "schemas", example=".vscode/schemas")}
 
 OF_HYDRA: Schema = {
     "_partial_": {"type": "boolean"}, "_recursive_": {"type": "boolean"}, "_convert_": {"type": "string"},
@@ -245,5 +248,4 @@ def _object(properties: Mapping[str, Schema], *, is_open: bool = False) -> Schem
 
 
 if __name__ == "__main__":
-    options = {"out": Option("path", ROOT / ".vscode" / "schemas", example=".vscode/schemas")}
-    sys.exit(run_script(main, options, inspect.cleandoc(__doc__)))
+    sys.exit(run_script(main, OPTIONS, __doc__))

@@ -394,30 +394,8 @@ def build_trainer(
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
     require_compatible(callbacks, loggers, learner)
-    flags = plain_values(config.trainer)
-    # `threads` is PyTorch's setting, which no Trainer accepts.
-    del flags["threads"]
     use_threads(config, data, learner)
-    interval = flags.get("val_check_interval")
-    n_batches = len(data.train_dataloader()) if isinstance(data, DataModule) else math.inf
-    # Lightning finds this out too, but only in `fit`, when the run directory is claimed.
-    if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
-        raise UserError(
-            f"trainer.val_check_interval must not exceed the {n_batches} batches of an epoch",
-            f"trainer.val_check_interval={interval}",
-            f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
-        )
-    share = flags.get("overfit_batches") or 0
-    if isinstance(share, float) and 0 < share < 1 and isinstance(data, DataModule):
-        # Lightning takes the same share of the validation, which is a batch or two here.
-        raise UserError(
-            "trainer.overfit_batches must be a number of batches", f"trainer.overfit_batches={share}",
-            f"trainer.overfit_batches={max(1, round(share * n_batches))}",
-        )  # fmt: skip
-    if flags.get("profiler") is not None:
-        # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
-        kind = getattr(profilers, PROFILERS[flags["profiler"]])
-        flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    flags = _fitting_flags(config, data)
     # Without a bar among the callbacks, Lightning would draw its own.
     if flags.get("enable_progress_bar") is None:
         flags["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -453,3 +431,35 @@ def build_trainer(
     engine = OmegaConf.select(config, "engine.name", default="fast")
     attach(trainer, learner, engine=engine, seed=int(config.seed) if is_own else None)
     return trainer
+
+
+def _fitting_flags(config: DictConfig, data: DataModule | OwnData) -> dict[str, Any]:
+    """Returns the flags of conf/trainer.
+
+    Raises:
+        UserError: one does not fit the data, which Lightning would find out when the run directory is claimed.
+    """
+    flags = plain_values(config.trainer)
+    # `threads` is PyTorch's setting, which no Trainer accepts.
+    del flags["threads"]
+    interval = flags.get("val_check_interval")
+    n_batches = len(data.train_dataloader()) if isinstance(data, DataModule) else math.inf
+    # Lightning finds this out too, but only in `fit`, when the run directory is claimed.
+    if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
+        raise UserError(
+            f"trainer.val_check_interval must not exceed the {n_batches} batches of an epoch",
+            f"trainer.val_check_interval={interval}",
+            f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
+        )
+    share = flags.get("overfit_batches") or 0
+    if isinstance(share, float) and 0 < share < 1 and isinstance(data, DataModule):
+        # Lightning takes the same share of the validation, which is a batch or two here.
+        raise UserError(
+            "trainer.overfit_batches must be a number of batches", f"trainer.overfit_batches={share}",
+            f"trainer.overfit_batches={max(1, round(share * n_batches))}",
+        )  # fmt: skip
+    if flags.get("profiler") is not None:
+        # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
+        kind = getattr(profilers, PROFILERS[flags["profiler"]])
+        flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    return flags

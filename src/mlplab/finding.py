@@ -43,8 +43,9 @@ def find_values(config: DictConfig) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, node in _finders(config):
-        if config.trainer.fast_dev_run:
-            print(f"note    callbacks.{name} finds nothing with trainer.fast_dev_run, as in Lightning", flush=True)
+        idle = "train=false" if not config.get("train", True) else "trainer.fast_dev_run"
+        if config.trainer.fast_dev_run or idle == "train=false":
+            print(f"note    callbacks.{name} finds nothing with {idle}", flush=True)
             continue
         accepted_options(f"callbacks.{name}", node)
         finder = instantiate("callbacks", node)

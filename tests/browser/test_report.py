@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report.analysing import analyse
 from report.conftest import HOSTILE
 from sweeps.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
 
 from mlplab.report.report_files import write_report
-from mlplab.report.sweep_analysis import analyse
 
 pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
 

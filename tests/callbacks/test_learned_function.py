@@ -156,10 +156,13 @@ def test_data_with_more_features_are_not_drawn_and_that_is_told(train_run: Any, 
 
 @pytest.mark.slow
 def test_of_many_frames_every_other_one_is_left_out(train_run: Any) -> None:
-    every = ["callbacks.learned_function.every_n_epochs=1", f"trainer.max_epochs={MOST_FRAMES + 2}"]
+    every = ["callbacks.learned_function.every_n_epochs=1", f"trainer.max_epochs={MOST_FRAMES + 1}"]
     small = [*SMALL[:2], "data.batch_size=full", "logger=none", "callbacks.early_stopping=null"]
     directory = train_run("data=wave", *small, *PICTURES, *every).directory
-    assert [frame["epoch"] for frame in frames_of(directory)] == [*range(0, MOST_FRAMES + 2, 2), MOST_FRAMES + 2]
+    frames = [frame["epoch"] for frame in frames_of(directory)]
+    assert frames == [*range(0, MOST_FRAMES + 1, 2)]
+    # With the last epoch, which is none of every second.
+    assert frames_in(directory / "figures" / "learned_function.gif") == len(frames) + 1
 
 
 def test_predictions_are_kept_in_16_bits() -> None:
@@ -169,6 +172,10 @@ def test_predictions_are_kept_in_16_bits() -> None:
     torch.testing.assert_close(
         unpacked(packed(outputs, classes), classes), outputs.softmax(1).T.double(), atol=1e-3, rtol=0
     )
+    # Two classes that are nearly as probable are told apart.
+    nearly = torch.tensor([[0.0, 1e-5], [0.0, -1e-5]])
+    two = Task("classification", 2, class_names=("a", "b"))
+    assert unpacked(packed(nearly, two), two).argmax(0).tolist() == [1, 0]
     # In the target's own unit, these numbers would be infinite in 16 bits.
     heights = Task("regression", 2, target_mean=1e6, target_std=1e5)
     torch.testing.assert_close(

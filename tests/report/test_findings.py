@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report.analysing import analyse
 from scipy.stats import ttest_1samp, ttest_ind
 from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 
-from mlplab.report.sweep_analysis import analyse
+from mlplab.sweeps.reading.best_jobs import rank_jobs
 from mlplab.sweeps.reading.sweep_records import Finding
 
 
@@ -286,3 +287,38 @@ def test_folds_are_called_folds_and_their_differences_are_not_tested(tmp_path: P
     assert "paired_test" not in found
     seeds = [job(n, {"lr": given["lr"], "seed": n % 6}, given["lr"]) for n, given in enumerate(values)]
     assert "folds" not in findings(tmp_path / "seeds", seeds)
+
+
+def test_a_trial_that_violates_a_constraint_is_never_the_best(tmp_path: Path) -> None:
+    jobs = [
+        job(
+            2 * n + seed,
+            {"a": n, "seed": seed},
+            0.1 * (n + 1),
+            trial=n,
+            also={"val/accuracy": 0.8 + 0.1 * n + 0.1 * seed},
+        )
+        for n in range(3)
+        for seed in range(2)
+    ]
+    bounds = [
+        {"metric": "val/accuracy", "mode": "max", "value": 0.9},
+        {"metric": "parameters", "mode": "min", "value": 1e3},
+    ]
+    found = findings(tmp_path, jobs, sweeper="optuna", search={"constraints": bounds})
+    assert found["best"].sentence.startswith("a=1 is best")  # by the mean, as one of its runs has too little
+    assert found["infeasible"].sentence == "2 of 6 runs violate a constraint, and are not ranked."
+    assert found["infeasible"].evidence.startswith("val/accuracy ≥ 0.9: 2 runs.")
+    assert not [ranked for ranked in rank_jobs(tmp_path / "s") if ranked.numbers == (0, 1)]
+    bounds.append({"metric": "parameters", "mode": "min", "value": 999})
+    found = findings(tmp_path, jobs, sweeper="optuna", search={"constraints": bounds})
+    assert found["nothing"].sentence == "No run that keeps the constraints has a value yet."
+
+
+def test_no_list_of_a_finding_ends_by_a_number_of_others(tmp_path: Path) -> None:
+    objectives = [{"metric": "val/loss", "mode": "min"}, {"metric": "seconds", "mode": "min"}]
+    for n in (6, 30):
+        jobs = [job(k, {"a": k}, 0.1 * (k + 1), seconds=1.0 / (k + 1)) for k in range(n)]
+        evidence = findings(tmp_path / str(n), jobs, search={"objectives": objectives})["pareto"].evidence
+        assert "more" not in evidence
+        assert evidence.startswith("among others ") is (n > 8)

@@ -6,11 +6,11 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
+from report.analysing import analyse
 from scipy.stats import rankdata
 from sweeps.making import job, write_sweep
 
 from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
-from mlplab.report.sweep_analysis import analyse
 
 
 def table(sizes: tuple[int, ...]) -> np.ndarray:

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from report.analysing import analyse
 from report.conftest import HOSTILE, Drawn
 from sweeps.making import job, write_sweep
 
 from mlplab.report.provenance import provenance_of
 from mlplab.report.report_files import charts_of, render_page
 from mlplab.report.run_rows import as_json, run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis, analyse
-from mlplab.report.sweep_charts import SECTIONS
+from mlplab.report.sweep_analysis import SweepAnalysis
 
 KNOWN = {
     "html", "head", "meta", "link", "title", "style", "script", "body", "header", "main", "footer", "section", "nav",
@@ -204,4 +205,4 @@ def test_there_is_a_page_at_any_time(tmp_path: Path, root: Path, jobs: list[dict
 def test_long_tables_are_whole(tmp_path: Path, root: Path) -> None:
     analysis = analyse(write_sweep(tmp_path, [job(k, {"a": k}, 0.1 + k, epochs=1) for k in range(200)]))
     shared = run_rows(analysis)
-    assert render_page(analysis, shared, {name: [] for name in SECTIONS}, "", root).count("<tr data-s=") == 200
+    assert render_page(analysis, shared, defaultdict(list), "", root).count("<tr data-s=") == 200

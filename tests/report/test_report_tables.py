@@ -3,11 +3,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from report.analysing import analyse
 from sweeps.making import job, write_sweep
 
 from mlplab.report.exported_tables import leaderboard_csv
 from mlplab.report.report_tables import metrics_of_test, plain_rows
-from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.runs.files import FORMULA_STARTS
 
 
@@ -23,9 +24,9 @@ def test_every_setting_is_a_row_with_numbers_as_they_are(told_grid: SweepAnalysi
     assert (first["rank"], first["optimizer"], first["optimizer.lr"]) == ("1", "adam", "0.01")
     assert float(first["val/loss mean"]) == best.validation.mean
     assert float(first["val/loss std"]) == best.validation.deviation
-    assert (first["runs"], first["finished"], first["infeasible"], first["failed"]) == ("5", "5", "0", "0")
+    assert (first["runs"], first["finished"], first["diverged"], first["failed"]) == ("5", "5", "0", "0")
     assert first["command"] == "python train.py -m optimizer=adam optimizer.lr=0.01 seed=0,1,2,3,4"
-    assert (last["val/loss mean"], last["infeasible"], last["finished"]) == ("", "5", "0")
+    assert (last["val/loss mean"], last["diverged"], last["finished"]) == ("", "5", "0")
 
 
 def test_a_missed_target_is_infinite(told_comparison: SweepAnalysis) -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report.analysing import analyse
 from sweeps.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
 
 from mlplab.report.provenance import headline
 from mlplab.report.report_files import render_page
 from mlplab.report.report_tables import plain_rows
 from mlplab.report.run_rows import run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.terminal_summary import as_text
 
 SECTIONS: dict[str, list] = {"overview": [], "comparison": [], "parameters": [], "course": [], "curves": []}

@@ -8,10 +8,10 @@ import pytest
 from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from report.analysing import analyse
 from sweeps.making import grid, job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.report.sweep_analysis import analyse
 
 
 @pytest.mark.parametrize("name", ["status.json", "manifest.json", "result.json", "history.jsonl"])

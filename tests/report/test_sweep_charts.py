@@ -3,12 +3,13 @@ from pathlib import Path
 
 import altair as alt
 import pytest
+from report.analysing import analyse
 from report.conftest import Drawn
 from sweeps.making import job, search, write_sweep
 
-from mlplab.report.charts import Chart
+from mlplab.report.charts import MARKS, Chart
 from mlplab.report.run_rows import MOST_MARKS, run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
 
 
@@ -92,10 +93,13 @@ def test_every_figure_of_runs_heeds_what_is_chosen(told_search: SweepAnalysis, d
 def test_each_state_has_a_mark_of_its_own(tmp_path: Path) -> None:
     states = ("finished", "pruned", "infeasible", "failed", "damaged")
     jobs = [job(n, {"a": n / 7}, 0.1 + n, state=state) for n, state in enumerate(states)]
-    directory = write_sweep(tmp_path, jobs, sweeper="optuna")
+    jobs.append(job(5, {"a": 5 / 7}, 0.05, trial=5, also={"val/accuracy": 0.8}))
+    bounds = [{"metric": "val/accuracy", "mode": "max", "value": 0.9}]
+    directory = write_sweep(tmp_path, jobs, sweeper="optuna", search={"constraints": bounds})
     (directory / "4_job" / "status.json").write_text('{"state": "finished"}')
     shared = run_rows(analyse(directory))
-    assert shared.states == ["finished", "pruned", "diverged", "failed", "damaged"]
+    assert shared.states == ["finished", "pruned", "diverged", "failed", "infeasible", "damaged"]
+    assert len({MARKS[state] for state in shared.states}) == 6
 
 
 def test_of_many_runs_the_best_and_some_others_have_a_mark(tmp_path: Path) -> None:

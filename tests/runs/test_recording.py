@@ -54,6 +54,16 @@ def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, m
     assert content["data"] == {"name": "digits", "fingerprint": "abc", "rows": {"train": 2, "val": 2, "test": 2}}
 
 
+def test_the_name_of_a_run_stands_in_manifest_and_status(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    config = OmegaConf.create({"name": "wide", "tags": ["a"], "notes": None, "seed": 0})
+    write_manifest(directory, config, DATA, 10)
+    directory.end("finished", "epoch limit")
+    status, manifest = (json.loads((directory.path / f"{name}.json").read_text()) for name in ("status", "manifest"))
+    assert status["name"] == manifest["name"] == "wide"
+
+
 def test_git_is_asked_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     [
         ([], "one new name must be given, got nothing; try python scripts/rename_project.py mynet"),
         (["a", "b"], "one new name must be given, got a b"),
-        (["--help"], "one new name must be given, got --help"),
+        (["--name"], "one new name must be given, got --name"),
         (["My-Net 2"], "between them, got My-Net 2; try my_net_2"),
         (["2fast"], "got 2fast; try fast"),
         (["net_"], "got net_; try net"),
@@ -93,6 +93,12 @@ def test_a_name_that_something_else_has_is_refused_and_nothing_is_changed(
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert contents(project) == before
+
+
+def test_it_helps(project: Path) -> None:
+    done = rename(project, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python scripts/rename_project.py mynet" in done.stdout
 
 
 def test_changes_that_are_not_committed_are_not_put_at_risk(project: Path) -> None:

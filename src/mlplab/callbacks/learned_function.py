@@ -20,7 +20,10 @@ from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
 MOST_FRAMES = 48
-"""Frames of the animation. With more, every other one is left out, and they are taken half as often from then on."""
+"""Frames of the animation. Before one more, every other one is left out, and they are taken half as often from then on.
+
+An even number, so that the next frame is one of those that stay.
+"""
 
 NAME = "learned_function"
 
@@ -85,11 +88,11 @@ class LearnedFunction(Callback):
         values = packed(network_outputs(trainer, pl_module, self._points), pl_module.task)
         metrics = {name: float(trainer.callback_metrics[name]) for name in SHOWN if name in trainer.callback_metrics}
         frame = {"epoch": epoch, "step": trainer.global_step, "metrics": metrics if epoch else {}, "values": values}
-        self.frames.append(frame)
-        if len(self.frames) > MOST_FRAMES:
+        if len(self.frames) == MOST_FRAMES:
             self._thinned *= 2
             every = self.every_n_epochs * self._thinned
             self.frames = [kept for kept in self.frames if kept["epoch"] % every == 0]
+        self.frames.append(frame)
         log_picture(trainer.loggers, NAME, self._drawn(picture, frame), trainer.global_step)
 
     def _drawn(self, picture: FunctionPicture, frame: dict[str, Any]) -> bytes:
@@ -131,11 +134,13 @@ def packed(outputs: Tensor, task: Task) -> Tensor:
     """Returns what a checkpoint keeps of the network's outputs (N, C or 1), in 16 bits: (C − 1, N), or (1, N)."""
     if task.kind == "regression":
         return outputs.T.half()  # not yet in the target's own unit, which may be too large for 16 bits
-    return predictions(outputs, task).T[1:].half()
+    # Less the mean 1/C, as 16 bits are finest near 0: on the boundary between two classes.
+    return (predictions(outputs, task).T[1:] - 1 / task.n_classes).half()
 
 
 def unpacked(values: Tensor, task: Task) -> Tensor:
     """Returns the predictions that `packed` was given the outputs of: (C, N), or (1, N) in the target's own unit."""
     if task.kind == "regression":
         return predictions(values.double().T, task).T
-    return torch.cat([1 - values.double().sum(0, keepdim=True), values.double()])
+    others = values.double() + 1 / task.n_classes
+    return torch.cat([1 - others.sum(0, keepdim=True), others])

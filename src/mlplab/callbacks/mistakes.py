@@ -19,7 +19,7 @@ from mlplab.runs.files import write_bytes
 
 NAME = "mistakes"
 
-MOST_IMAGES = 40
+MOST_IMAGES = 36
 """Mistakes that are drawn: the most confident ones."""
 
 

@@ -51,7 +51,9 @@ class OwnModule(Callback):
     def _require_monitored(self, trainer: pl.Trainer) -> None:
         logged = [name for name in trainer.callback_metrics if not name.endswith("_step")]
         if self.monitor not in logged:
-            near = nearest_name(self.monitor.replace("/", "_"), logged) or next(iter(logged), "val/loss")
+            # Else one of the same part, and one of validation before one of training.
+            ranked = sorted(logged, key=lambda name: (name[:3] != self.monitor[:3], name.startswith("train")))
+            near = nearest_name(self.monitor.replace("/", "_"), logged) or next(iter(ranked), "val/loss")
             found = f"it logs {', '.join(logged) or 'nothing'}"
             raise UserError(
                 f"monitor={self.monitor} must be a value that the module logs",

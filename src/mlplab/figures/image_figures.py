@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-COLUMNS = 8
-"""Images in a row."""
+WIDTH = 6.0
+"""Of a row, in inches."""
+
+MOST_LETTERS = 18
+"""Of the name of a class."""
 
 
 def mistakes_figure(
@@ -32,21 +35,29 @@ def mistakes_figure(
     """
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS, max(len(images), 3))
+    # The longest line is of the predicted class and its probability, in letters of about 0.073 inches.
+    longest = min(max(map(len, [*true, *predicted]), default=1), MOST_LETTERS) + len("said , 100%")
+    width = max(0.95, 0.073 * longest)
+    columns = min(int(WIDTH / width), max(len(images), 3))
     rows = max(1, -(-len(images) // columns))
-    longest = max(map(len, [*true, *predicted]), default=1)
-    # Long names need room, and stand below each other in any case.
-    width = 0.86 if longest <= 3 else min(0.5 + 0.075 * min(longest, 18), 1.6)
-    figure = Figure(figsize=(columns * width + 0.2, rows * 1.16 + 0.4), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(columns * width + 0.2, rows * 1.3 + 0.4), dpi=DOTS_PER_INCH, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, of_row, made, probability in zip(grid.flat, images, true, predicted, probabilities, strict=False):
         axes.imshow(image, cmap="gray_r", interpolation="nearest")
-        axes.text(0, -0.04, f"true {short_name(of_row, 18)}", transform=axes.transAxes, va="top", fontsize=7, color=INK)
         axes.text(
-            0, -0.2, f"said {short_name(made, 18)}, {probability:.0%}",
-            transform=axes.transAxes, va="top", fontsize=7, color=COLOURS[1], fontweight="bold",
+            0,
+            -0.04,
+            f"true {short_name(of_row, MOST_LETTERS)}",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=8,
+            color=INK,
+        )
+        axes.text(
+            0, -0.2, f"said {short_name(made, MOST_LETTERS)}, {probability:.0%}",
+            transform=axes.transAxes, va="top", fontsize=8, color=COLOURS[1], fontweight="bold",
         )  # fmt: skip
     # Room for the two lines below each image.
     figure.get_layout_engine().set(hspace=0.32, h_pad=0.02)  # type: ignore[union-attr,call-arg]

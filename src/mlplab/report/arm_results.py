@@ -23,19 +23,12 @@ from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm of a comparison.
-
-    Attributes:
-        name: of the arm.
-        tuned: the best of its search, run once more; None before that has begun.
-        default: the arm with nothing tuned; None if it was not run.
-        n_trials: settings that its search tried.
-    """
+    """One arm of a comparison."""
 
     name: str
-    tuned: Setting | None
-    default: Setting | None
-    n_trials: int
+    tuned: Setting | None  # the best of its search, run once more; None before that has begun
+    default: Setting | None  # the arm with nothing tuned; None if it was not run
+    n_trials: int  # settings that its search tried
 
 
 def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
@@ -52,47 +45,35 @@ def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
 
 def arm_findings(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
     """Says which arm reaches the target first, and what tuning gained each arm."""
-    if not arms:
-        return []
-    return [finding for finding in (_target(sweep, arms), *_tunings(arms)) if finding is not None]
+    return [*_target(sweep, arms), *_tunings(arms)] if arms else []
 
 
-def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> Finding | None:
+def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
     if sweep.target is None:
-        return Finding(
-            "target",
-            "caution",
-            "No target was given, so the arms are compared by their final quality, not by their speed.",
-            "sweep.target={metric: val/accuracy, value: 0.95, mode: max} measures the time to it.",
-        )
-    timed = [(arm, time) for arm in arms if arm.tuned is not None and (time := arm.tuned.time_to(sweep.target))]
+        sentence = "No target was given, so the arms are compared by their final quality, not by their speed."
+        hint = "sweep.target={metric: val/accuracy, value: 0.95, mode: max} measures the time to it."
+        return [Finding("target", "caution", sentence, hint)]
+    tuned = [(printable(arm.name), arm.tuned) for arm in arms if arm.tuned is not None]
+    timed = [(name, time) for name, setting in tuned if (time := setting.time_to(sweep.target))]
     if not timed:
-        return None
+        return []
     # Arms that are equally fast are ordered by how often they get there.
     timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
-    evidence = listed(
-        [
-            f"{printable(arm.name)}: {number(time.median['seconds'])} s, {number(time.median['epochs'])} epochs, "
-            f"{share(time.hits, time.n)} runs"
-            for arm, time in timed
-        ],
-        8,
-    )
-    arm, fastest = timed[0]
+    medians = [f"{number(t.median['seconds'])} s, {number(t.median['epochs'])} epochs" for _, t in timed]
+    texts = [f"{n}: {m}, {share(t.hits, t.n)} runs" for (n, t), m in zip(timed, medians, strict=True)]
+    (name, fastest), reached = timed[0], goal(sweep.target)
+    sentence, of_misses = f"{name} reaches {reached} soonest.", "Medians, a miss counting as infinite: "
     if fastest.hits == 0:
-        return Finding("target", "caution", f"No tuned arm reached {goal(sweep.target)}.", f"{evidence}.")
-    if not math.isfinite(fastest.median["seconds"]):
-        sentence = (
-            f"No tuned arm reached {goal(sweep.target)} in most of its runs; {printable(arm.name)} did so most often."
-        )
-        return Finding("target", "caution", sentence, f"Medians, a miss counting as infinite: {evidence}.")
-    sentence = f"{printable(arm.name)} reaches {goal(sweep.target)} soonest."
-    return Finding("target", "result", sentence, f"Medians, a miss counting as infinite: {evidence}.")
+        sentence, of_misses = f"No tuned arm reached {reached}.", ""
+    elif not math.isfinite(fastest.median["seconds"]):
+        sentence = f"No tuned arm reached {reached} in most of its runs; {name} did so most often."
+    level = "result" if math.isfinite(fastest.median["seconds"]) else "caution"
+    return [Finding("target", level, sentence, f"{of_misses}{listed(texts)}.")]
 
 
-def _tunings(arms: Sequence[ArmResult]) -> list[Finding | None]:
+def _tunings(arms: Sequence[ArmResult]) -> list[Finding]:
     """Compares each arm's best with its defaults, on the seeds for which both have a value."""
-    found: list[Finding | None] = []
+    found: list[Finding] = []
     tested: list[tuple[ArmResult, list[float], SignedRanks]] = []
     for arm in arms:
         tuned, default = arm.tuned, arm.default
@@ -116,12 +97,11 @@ def _tuning(arm: ArmResult, gains: Sequence[float], result: SignedRanks, p: floa
     seeds = [seeds for seeds in tuned.by_seeds if seeds in default.by_seeds]
     after, before = (Spread(tuple(setting.by_seeds[s] for s in seeds)) for setting in (tuned, default))
     # Names come from sweep.json, which anybody may have written.
-    name, gain = printable(arm.name), fmean(gains)
-    interval = ""
+    name, gain, interval = printable(arm.name), fmean(gains), ""
     if len(gains) > 1:
         low, high = interval_of_mean(gains)
-        interval = f" (95 % interval of the gain {number(low)} to {number(high)}; p {p_text(result.p)}, corrected "
-        interval += f"{p_text(p)})"
+        found = f"p {p_text(result.p)}, corrected {p_text(p)}"
+        interval = f" (95 % interval of the gain {number(low)} to {number(high)}; {found})"
     on = f"the same {counted(len(seeds), 'seed')}{interval}; {counted(arm.n_trials, 'trial')}"
     evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on {on}."
     if p < LEVEL and result.rank_biserial > 0:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlplab.sweeps.reading.formatting import number
-
-Values = npt.NDArray[np.float64]
+from mlplab.sweeps.reading.sweep_records import Values
 
 SERIES = {
     "#2c68b0": "#6ea8ee", "#bf5b17": "#ec9a5c", "#2a7f62": "#5fbf9d", "#7b52ab": "#b594e6", "#a8780f": "#d9b24c",
@@ -29,7 +27,7 @@ MARKS = {
     "infeasible": "M-.85,-.85L.85,-.85L.85,.85L-.85,.85Z",  # a square
     "damaged": "M0,-1.1L1.1,0L0,1.1L-1.1,0Z",  # a diamond
 }
-"""State → outline of its mark, between -1 and 1. Infeasible are jobs that violate a constraint of a search."""
+"""State → outline of its mark, between -1 and 1. Infeasible are runs that violate a constraint of their search."""
 
 CONFIG: Mapping[str, Any] = {
     "background": "transparent",
@@ -58,21 +56,13 @@ LARGEST = 1e290
 
 @dataclass(frozen=True)
 class ChartAxis:
-    """An axis of a chart.
-
-    Attributes:
-        label: written beside it.
-        low: its lower end; values beyond the ends are drawn at them.
-        high: its upper end.
-        is_log: whether it is logarithmic.
-        n_beyond: number of values beyond its ends.
-    """
+    """An axis of a chart; values beyond its ends are drawn at them."""
 
     label: str
     low: float = -math.inf
     high: float = math.inf
     is_log: bool = False
-    n_beyond: int = 0
+    n_beyond: int = 0  # number of values beyond its ends
 
     def transformed(self, values: Values) -> Values:
         """Returns values such that their differences are distances on the axis; (N,) -> (N,)."""
@@ -82,29 +72,24 @@ class ChartAxis:
 
     def at(self, share: float) -> float:
         """Returns the value at a share of the axis's length."""
-        if self.is_log:
-            return float(self.low * (self.high / self.low) ** share)
-        return self.low + share * (self.high - self.low)
+        whole = self.high / self.low if self.is_log else self.high - self.low
+        return float(self.low * whole**share) if self.is_log else self.low + share * whole
 
     def note(self) -> str:
         """Returns a sentence for a caption if there are values beyond the ends."""
-        if not self.n_beyond:
-            return ""
-        return f" {number(self.n_beyond)} beyond the axis {'is' if self.n_beyond == 1 else 'are'} drawn at its edge."
+        are = "is" if self.n_beyond == 1 else "are"
+        return f" {number(self.n_beyond)} beyond the axis {are} drawn at its edge." if self.n_beyond else ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: the name of its files, its texts, its Vega-Lite specification, and whether it spans the page.
+    """A figure."""
 
-    Its data `runs` are the rows that all figures share (`run_rows.py`); other rows stand in the specification.
-    """
-
-    name: str
+    name: str  # of its files
     title: str
     caption: str
-    spec: Mapping[str, Any]
-    is_wide: bool = False
+    spec: Mapping[str, Any]  # of Vega-Lite; its data `runs` are the rows that all figures share (`run_rows.py`)
+    is_wide: bool = False  # spans the page
 
 
 def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False) -> ChartAxis:

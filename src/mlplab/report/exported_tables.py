@@ -1,29 +1,30 @@
 """Tables for other programs: every run and every setting, of which nothing is cut."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
-from mlplab.report.report_tables import WHICH, metrics_of_test, plain_rows
+from mlplab.report.report_tables import RANK, RUNS, VALIDATION, leaderboard, plain_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
-from mlplab.sweeps.reading.formatting import spread_text
-from mlplab.sweeps.reading.ranked_settings import names_of
-from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, as_list, as_mapping
+from mlplab.sweeps.reading.sweep_records import as_list, as_mapping
 
 COSTS = ("parameters", "seconds", "epochs")
 """Columns of a run beside its metrics."""
 
 OF_LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$",
     **{one: f"\\{one}" for one in "&%$#_"},
 }  # fmt: skip
 """Character → what prints it in LaTeX."""
+
+OF_MARKDOWN = {one: f"\\{one}" for one in "\\`*_{}[]<>#|~$!&"}
+"""Character → what prints it in Markdown: a name must be neither markup nor the end of its cell."""
 
 BOLD = "in bold: better than every other setting by more than the seeds vary"
 
@@ -47,128 +48,89 @@ def leaderboard_csv(analysis: SweepAnalysis) -> str:
 
 def runs_csv(analysis: SweepAnalysis) -> str:
     """Formats a row for each run: where it is, what it was given, and what came out."""
-    runs = analysis.sweep.runs
-    swept = dict.fromkeys(name for run in runs for name in run.entry.values)
-    # What each job has found for itself, such as a learning rate, stands beside what it was given.
-    swept |= dict.fromkeys(name for run in runs for name in as_mapping(run.manifest.get("found")))
-    swept = dict.fromkeys(name for name in swept if name != "seed")
-    best, last, test = (
-        dict.fromkeys(name for run in runs for name in getattr(run, kind) if name not in COSTS)
-        for kind in ("measured", "last", "test")
-    )
-    has_arms, has_data = any(run.entry.arm is not None for run in runs), bool(analysis.sweep.data_sets)
-    has_label = any(run.manifest.get("name") or run.manifest.get("tags") for run in runs)
-    header = ["run", "directory", "status", *(["name", "tags"] if has_label else []), "stage"]
-    header += ["arm"] if has_arms else []
-    header += ["data set"] if has_data else []
-    header += [
-        *swept,
-        "seed",
-        "best epoch",
-        *(f"{name} best" for name in best),
-        *(f"{name} last" for name in last),
-        *test,
-    ]
-    header += ["epochs", "steps", "seconds", "parameters", "reason"]
-    rows = (
-        [
-            run.entry.number, run.entry.directory, SHOWN_STATES.get(run.state, run.state),
-            *([run.manifest.get("name"), ", ".join(map(str, as_list(run.manifest.get("tags"))))] if has_label else []),
-            run.entry.stage, *([run.entry.arm] if has_arms else []), *([run.data_set] if has_data else []),
-            *(run.entry.values.get(name, as_mapping(run.manifest.get("found")).get(name)) for name in swept),
-            run.entry.values.get("seed", run.manifest.get("seed")), run.best_epoch,
-            *(run.measured.get(name) for name in best), *(run.last.get(name) for name in last),
-            *(run.test.get(name) for name in test),
-            run.epochs, run.steps, run.measured.get("seconds"), run.measured.get("parameters"), run.reason,
+    rows: list[list[dict[str, Any]]] = []
+    for run in analysis.sweep.runs:
+        entry, manifest, costs = run.entry, run.manifest, run.measured
+        # What each job has found for itself, such as a learning rate, stands beside what it was given.
+        values = {**as_mapping(manifest.get("found")), **entry.values}
+        tags = ", ".join(map(str, as_list(manifest.get("tags"))))
+        asked = {"name": manifest.get("name"), "tags": tags, "stage": entry.stage}
+        asked |= {"arm": entry.arm, "data set": run.data_set}
+        parts = [
+            {"run": entry.number, "directory": entry.directory, "status": run.state},
+            {name: text for name, text in asked.items() if text},
+            {name: value for name, value in values.items() if name != "seed"},
+            {"seed": entry.values.get("seed", manifest.get("seed")), "best epoch": run.best_epoch},
+            {f"{name} best": value for name, value in run.measured.items() if name not in COSTS},
+            {f"{name} last": value for name, value in run.last.items()},
+            dict(run.test),
+            {"epochs": run.epochs, "steps": run.steps, "seconds": costs.get("seconds")},
+            {"parameters": costs.get("parameters"), "reason": run.reason},
         ]
-        for run in runs
-    )  # fmt: skip
-    return _as_csv(header, rows)
+        rows.append(parts)
+    # What some run has is a column of all.
+    names = [list(dict.fromkeys(name for part in parts for name in part)) for parts in zip(*rows, strict=True)]
+    cells = ([p.get(n) for those, p in zip(names, parts, strict=True) for n in those] for parts in rows)
+    return _as_csv([name for those in names for name in those], cells)
 
 
 def leaderboard_latex(analysis: SweepAnalysis) -> str:
     """Formats a tabular for the package booktabs."""
-    header, rows, bold = _leaderboard(analysis)
-
-    def line(cells: Iterable[str]) -> str:
-        return f"{' & '.join(cells)} \\\\"
-
-    lines = ["% needs \\usepackage{booktabs}; mean ± standard deviation over n seeds" + (f"; {BOLD}" if bold else "")]
-    lines += [f"\\begin{{tabular}}{{{''.join(kind for _, kind in header)}}}", r"\toprule"]
-    lines += [line(_latex(name) for name, _ in header), r"\midrule"]
-    for row, cells in enumerate(rows):
-        texts = [_latex(cell).replace("±", r"$\pm$") for cell in cells]
-        lines.append(line(rf"\textbf{{{text}}}" if (row, place) in bold else text for place, text in enumerate(texts)))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    kinds, rows, bold = _leaderboard(analysis, OF_LATEX, r"\textbf{", "}")
+    header, *body = (f"{' & '.join(row)} \\\\" for row in rows)
+    note = f"% needs \\usepackage{{booktabs}}; mean ± standard deviation over n seeds{bold}"
+    lines = [note, f"\\begin{{tabular}}{{{kinds}}}", r"\toprule", header, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}", ""])
 
 
 def leaderboard_markdown(analysis: SweepAnalysis) -> str:
     """Formats a table as GitHub and most editors show it."""
-    header, rows, bold = _leaderboard(analysis)
-    lines = [[name for name, _ in header], ["---:" if kind == "r" else "---" for _, kind in header]]
-    for row, cells in enumerate(rows):
-        texts = [_markdown(cell) for cell in cells]
-        lines.append([f"**{text}**" if (row, place) in bold else text for place, text in enumerate(texts)])
-    lines[0] = [_markdown(name) for name in lines[0]]
-    note = f"Mean ± standard deviation over n seeds{f'; {BOLD}' if bold else ''}."
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{note}\n"
+    kinds, rows, bold = _leaderboard(analysis, OF_MARKDOWN, "**", "**")
+    rows.insert(1, ["---:" if kind == "r" else "---" for kind in kinds])
+    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"{lines}\nMean ± standard deviation over n seeds{bold}.\n"
 
 
-def _leaderboard(analysis: SweepAnalysis) -> tuple[list[tuple[str, str]], list[list[str]], set[tuple[int, int]]]:
-    """Returns the columns, each with its alignment, the cells of all settings, and the cells that stand out."""
-    settings, sweep = analysis.settings, analysis.sweep
-    names, best = names_of(settings), supported_best(sweep, settings, analysis.tests)
-    words = {
-        "arm": [setting.arm or "" for setting in settings] if analysis.arms else [],
-        "which": [WHICH.get(s.stage, "search") for s in settings] if len({s.stage for s in settings}) > 1 else [],
-        # Where options choose the data, these have columns.
-        "data set": [s.data_set for s in settings] if any(s.runs[0].data_version for s in settings) else [],
-        "name": [", ".join(_labels(setting.runs)) for setting in settings],
-        **{name: [shown(s.values[name]) if name in s.values else "–" for s in settings] for name in names},
-    }
-    words = {name: cells for name, cells in words.items() if any(cells)}
-    metrics = {o.metric: [spread_text(setting.spread(o.metric)) for setting in settings] for o in sweep.objectives}
-    numbers = {**metrics, "n": [str(len(setting.finished)) for setting in settings]}
-    for metric in metrics_of_test(settings, sweep.objective.metric):
-        numbers[metric] = [spread_text(setting.test(metric)) for setting in settings]
-    columns = [["rank", *(str(s.rank) for s in settings)], *([name, *cells] for name, cells in words.items())]
-    place = len(columns)
-    columns += [[name, *cells] for name, cells in numbers.items()]
-    kinds = ["r", *("l" * len(words)), *("r" * len(numbers))]
-    header = [(str(analysis.names.get(c[0], c[0])), kind) for c, kind in zip(columns, kinds, strict=True)]
-    rows = [list(cells) for cells in zip(*(column[1:] for column in columns), strict=True)]
-    return header, rows, {(row, place) for row, setting in enumerate(settings) if setting in best}
+def _leaderboard(
+    analysis: SweepAnalysis, escapes: Mapping[str, str], begin: str, end: str
+) -> tuple[str, list[list[str]], str]:
+    """Returns the alignments of the columns, the rows (the first one of headings), and a note if a cell is bold."""
+    best = supported_best(analysis.sweep, analysis.settings, analysis.tests)
+    every = leaderboard(analysis, analysis.settings, "").columns
+    objectives = [column for column in every if column.style == "num strong"]
+    columns = [c for c in every if c in (*objectives, RUNS) or (c.group != VALIDATION and c.style != "command")]
 
+    def escaped(text: str) -> str:
+        return "".join(escapes.get(one, one) for one in printable(text))
 
-def _labels(runs: Sequence[Any]) -> list[str]:
-    return list(dict.fromkeys(str(name) for run in runs if (name := run.manifest.get("name")) is not None))
-
-
-def _latex(text: str) -> str:
-    return "".join(OF_LATEX.get(one, one) for one in printable(text))
-
-
-def _markdown(text: str) -> str:
-    # A name must be neither markup nor the end of its cell.
-    return "".join(f"\\{one}" if one in "\\`*_{}[]<>#|~$!&" else one for one in printable(text))
+    rows = [[escaped({RANK.heading: "rank", RUNS.heading: "n"}.get(c.heading, c.heading)) for c in columns]]
+    for setting in analysis.settings:
+        texts = {column: column.cell(setting).text for column in columns}
+        # Whole, as these are the values to run it again with.
+        texts |= {
+            c: shown(setting.values[c.title]) for c in columns if c.style == "value" and c.title in setting.values
+        }
+        texts[RUNS] = str(len(setting.finished))
+        row = {column: escaped(text) for column, text in texts.items()}
+        if setting in best:
+            row[objectives[0]] = f"{begin}{row[objectives[0]]}{end}"
+        rows.append(list(row.values()))
+    kinds = "".join("r" if column.style.startswith("num") else "l" for column in columns)
+    return kinds, rows, f"; {BOLD}" if best else ""
 
 
 def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Formats a CSV file: numbers in full, names such that no spreadsheet takes them for a formula."""
+
+    def cell(value: Any) -> Any:
+        # For Python, true is the integer 1.
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        text = "\n".join(printable(line) for line in shown(value).split("\n"))
+        # The apostrophe tells a spreadsheet that the cell is text.
+        return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
     out = StringIO()
-    # The csv module would end lines by \r\n.
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_csv_cell(name) for name in header])
-    writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    # The csv module would end lines by \r\n; it makes None an empty cell.
+    csv.writer(out, lineterminator="\n").writerows([cell(value) for value in row] for row in (header, *rows))
     return out.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    # For Python, true is the integer 1.
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    text = "\n".join(printable(line) for line in shown(value).split("\n"))
-    # The apostrophe tells a spreadsheet that the cell is text.
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -5,33 +5,35 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from mlplab.errors import counted, printable
-from mlplab.report.across_data_sets import rank_finding
 from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p
 from mlplab.sweeps.job_values import key_of
-from mlplab.sweeps.reading.comparability import SHARED
-from mlplab.sweeps.reading.formatting import listed, number, p_text, share, spread_text
-from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
+from mlplab.sweeps.reading.comparability import SHARED, is_of_method
+from mlplab.sweeps.reading.formatting import listed, number, p_text, share, spread_text, value_text
+from mlplab.sweeps.reading.ranked_settings import (
+    Setting,
+    by_data_set,
+    contenders,
+    judged,
+    of_stage,
+    pareto_front,
+    valued,
+)
 from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
-
-MOST_DATA_SETS = 6
-"""Data sets with findings of their own."""
 
 
 def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
     """Says what came out best, and how certain that is."""
-    found = [_unfinished(sweep), *_versions(sweep), _replaced(sweep)]
-    groups = list(by_data_set(settings).items()) or [("", [])]
-    for data_set, those in groups[:MOST_DATA_SETS]:
-        best = _winner if len(sweep.objectives) == 1 else _pareto
-        for finding in (best(sweep, those), *_reruns(those), _noise(sweep, those, tests)):
-            if finding is not None and data_set:
-                finding = replace(finding, sentence=f"On {printable(data_set)}: {finding.sentence}")
-            found.append(finding)
-    if len(groups) > MOST_DATA_SETS:
-        n_more = counted(len(groups) - MOST_DATA_SETS, "more data set")
-        found.append(Finding("data_sets", "result", f"The leaderboard has {n_more}."))
-    found += [rank_finding(settings) if len(sweep.objectives) == 1 else None, _tests(tests)]
+    found = [_unfinished(sweep), _versions(sweep), _replaced(sweep)]
+    is_single = len(sweep.objectives) == 1
+    for data_set, those in by_data_set(settings).items() or [("", [])]:
+        best = _winner(sweep, those) if is_single else _pareto(sweep, those)
+        for finding in (best, *_reruns(those), _noise(sweep, those, tests)):
+            on = f"On {printable(data_set)}: " if data_set else ""
+            found.append(finding and replace(finding, sentence=f"{on}{finding.sentence}"))
+    found += [_mean_ranks(settings) if is_single else None, _tests(tests)]
     return [finding for finding in found if finding is not None]
 
 
@@ -50,14 +52,12 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
     return Finding("unfinished", "caution", sentence, f"{counts}.{hint}")
 
 
-def _versions(sweep: SweepRecord) -> list[Finding]:
+def _versions(sweep: SweepRecord) -> Finding | None:
     """Says so if data changed between runs, while their name stayed."""
     counts = Counter(run.data_set for run in sweep.runs if run.data_version)
-    if not counts:
-        return []
-    evidence = listed([f"{printable(name)}: {counted(n, 'run')}" for name, n in counts.items()], 6)
+    evidence = listed([f"{printable(name)}: {counted(n, 'run')}" for name, n in counts.items()])
     sentence = "The data changed between runs: those on different data are not pooled, and not compared."
-    return [Finding("data", "fault", sentence, f"{evidence}.")]
+    return Finding("data", "fault", sentence, f"{evidence}.") if counts else None
 
 
 def _replaced(sweep: SweepRecord) -> Finding | None:
@@ -65,9 +65,8 @@ def _replaced(sweep: SweepRecord) -> Finding | None:
     if sweep.replaced is None:
         return None
     asked, used = sweep.replaced.metric, next(o for o in sweep.objectives if o.metric != sweep.replaced.metric)
-    shared = (
-        f"monitor={used.metric} mode={used.mode}" if used in SHARED else "monitor=…, a metric that the losses share,"
-    )
+    known = f"monitor={used.metric} mode={used.mode}"
+    shared = known if used in SHARED else "monitor=…, a metric that the losses share,"
     hint = f"Each run's best epoch is that of its own {asked}; {shared} decides from the start."
     sentence = f"{asked} is another measure for each loss: settings are compared by {used.metric} instead."
     return Finding("objective", "caution", sentence, hint)
@@ -75,10 +74,11 @@ def _replaced(sweep: SweepRecord) -> Finding | None:
 
 def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     ranked = contenders(settings)
+    known = valued(ranked)
     # Settings without a value are ranked last: if the first has none, no setting has one.
-    best = ranked[0] if ranked else None
-    if best is None or best.validation.mean is None:
-        return Finding("nothing", "caution", "No run has a value yet.") if sweep.runs else None
+    if not ranked or ranked[0] not in known:
+        return _nothing(sweep, "a value")
+    best = ranked[0]
     values = best.validation.values
     over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
@@ -89,40 +89,38 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
         evidence = f"{ends}There is no other setting to compare it with."
         return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)
     which = "Smallest" if sweep.objective.mode == "min" else "Largest"
-    valued = [setting for setting in ranked if setting.validation.mean is not None]
-    without = f" that have one, of {len(ranked):,}" if len(valued) < len(ranked) else ""
-    evidence = f"{which} mean of {counted(len(valued), 'setting')}{without}; validation alone decides"
-    for runner_up in valued[1:2]:
-        evidence += f". Next: {runner_up.label} with {spread_text(runner_up.validation)}"
+    without = f" that have one, of {len(ranked):,}" if len(known) < len(ranked) else ""
+    evidence = f"{which} mean of {counted(len(known), 'setting')}{without}; validation alone decides"
+    evidence += "".join(f". Next: {other.label} with {spread_text(other.validation)}" for other in known[1:2])
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", f"{evidence}.")
+
+
+def _nothing(sweep: SweepRecord, what: str) -> Finding | None:
+    which = " that keeps the constraints" if any(run.state == "infeasible" for run in sweep.runs) else ""
+    return Finding("nothing", "caution", f"No run{which} has {what} yet.") if sweep.runs else None
 
 
 def _pareto(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     ranked = contenders(settings)
     front = pareto_front(ranked, sweep.objectives)
     if not front:
-        return Finding("nothing", "caution", "No run has a value of every objective yet.") if sweep.runs else None
-    evidence = [
-        f"{setting.label}: "
-        + ", ".join(f"{printable(o.metric)} {number(setting.spread(o.metric).mean)}" for o in sweep.objectives)
-        for setting in front
-    ]
-    metrics = " and ".join(printable(objective.metric) for objective in sweep.objectives)
-    sentence = f"{counted(len(front), 'setting')} of {len(ranked):,} cannot be improved in {metrics} at once."
-    return Finding("pareto", "result", sentence, f"{listed(evidence)}.")
+        return _nothing(sweep, "a value of every objective")
+    metrics = [objective.metric for objective in sweep.objectives]
+    values = [", ".join(f"{printable(m)} {number(setting.spread(m).mean)}" for m in metrics) for setting in front]
+    evidence = listed([f"{setting.label}: {text}" for setting, text in zip(front, values, strict=True)])
+    names = " and ".join(map(printable, metrics))
+    sentence = f"{counted(len(front), 'setting')} of {len(ranked):,} cannot be improved in {names} at once."
+    return Finding("pareto", "result", sentence, f"{evidence}.")
 
 
 def _reruns(settings: Sequence[Setting]) -> list[Finding]:
     """Compares reruns on new seeds with the runs that chose them; arms have a table instead."""
-    ranked = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
+    ranked = valued(of_stage(settings, "search"))
+    # By keys, as one number can be spelled in two ways, 0.001 and 1e-3.
+    before = {key_of(setting.values): setting for setting in reversed(ranked)}
     reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
-    found = []
-    for rerun in reruns:
-        # By keys, as one number can be spelled in two ways, 0.001 and 1e-3.
-        before = next((s for s in ranked if key_of(s.values) == key_of(rerun.values)), None)
-        if before is not None and (rerun.validation.mean is not None or rerun.n_failed):
-            found.append(_rerun(rerun, before, ranked, reruns))
-    return found
+    known = [(rerun, before.get(key_of(rerun.values))) for rerun in reruns if rerun.validation.values or rerun.n_failed]
+    return [_rerun(rerun, old, ranked, reruns) for rerun, old in known if old is not None]
 
 
 def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: Sequence[Setting]) -> Finding:
@@ -133,10 +131,9 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
     if rerun.validation.mean is None:
         return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
     chosen_on = "those that chose it" if len(before.validation.values) > 1 else "the one that chose it"
-    sentence = (
-        f"On {counted(len(rerun.validation.values), 'new seed')} {name} reaches {printable(rerun.objective.metric)} "
-        f"{spread_text(rerun.validation)}, after {spread_text(before.validation)} on {chosen_on}."
-    )
+    reached = f"{printable(rerun.objective.metric)} {spread_text(rerun.validation)}"
+    sentence = f"On {counted(len(rerun.validation.values), 'new seed')} {name} reaches {reached}, "
+    sentence += f"after {spread_text(before.validation)} on {chosen_on}."
     # Never with a value on old seeds, which flatter what they chose.
     is_beaten = is_best and reruns[0] is not rerun
     if is_beaten:
@@ -149,22 +146,31 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
 
 def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> Finding | None:
     """Says which settings cannot be told from the best, or that this is unknown; a test that decides has the word."""
-    ranked = [setting for setting in judged(settings) if setting.validation.mean is not None]
+    ranked = valued(judged(settings))
     if len(ranked) < 2:
         return None
+    is_single = len(sweep.objectives) == 1
     if _known_spread(sweep, settings, ranked) is None:
-        return _unknown_noise(sweep)
+        # A search over seeds would choose the luckiest, and a comparison has its seeds in its settings.
+        hints = {
+            "optuna": "Average over seeds in a new search by hydra.sweeper.seeds=3",
+            "comparison": "Judge on more seeds by hydra.sweeper.seeds=10",
+        }
+        hint = hints.get(str(sweep.asked.get("sweeper")), "Sweep over seed=range(0,5) too")
+        # With several objectives there is no best to run once more, and of pooled runs no sweep to do it in.
+        if is_single and not sweep.is_pooled:
+            directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
+            hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
+        sentence = "How much the result depends on the seed is not known: the best settings ran on one seed each."
+        return Finding("noise", "caution", sentence, f"A small difference between settings may be chance. {hint}.")
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
-    if len(sweep.objectives) > 1:
-        return None
-    best, close = ranked[0], _close_to_best(sweep, settings, ranked, tests)
+    close = _close_to_best(sweep, settings, ranked, tests) if is_single else []
     if not close:
         return None
     evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
-    on = " on new seeds" if best.stage == "rerun" and best.arm is None else ""
-    sentence = (
-        f"{counted(len(close), 'setting')} cannot be told from the best{on}: run more seeds, or take the simplest."
-    )
+    on = " on new seeds" if ranked[0].stage == "rerun" and ranked[0].arm is None else ""
+    told = f"{counted(len(close), 'setting')} cannot be told from the best{on}"
+    sentence = f"{told}: run more seeds, or take the simplest."
     return Finding("noise", "caution", sentence, f"By how much they are worse: {evidence}.")
 
 
@@ -189,7 +195,7 @@ def supported_best(sweep: SweepRecord, settings: Sequence[Setting], tests: Seque
     """Returns the best setting of each data set that is told from all others by more than the noise of the seeds."""
     found = []
     for those in by_data_set(settings).values() if len(sweep.objectives) == 1 else ():
-        ranked = [setting for setting in judged(those) if setting.validation.mean is not None]
+        ranked = valued(judged(those))
         is_known = len(ranked) > 1 and _known_spread(sweep, those, ranked) is not None
         # Where a test could not show the difference, an interval that excludes 0 does not either.
         is_doubtful = any(ranked[0] in (t.first, t.second) and t.corrected_p >= LEVEL for t in tests)
@@ -198,19 +204,47 @@ def supported_best(sweep: SweepRecord, settings: Sequence[Setting], tests: Seque
     return found
 
 
-def _unknown_noise(sweep: SweepRecord) -> Finding:
-    # A search over seeds would choose the luckiest, and a comparison has its seeds in its settings.
-    hints = {
-        "optuna": "Average over seeds in a new search by hydra.sweeper.seeds=3",
-        "comparison": "Judge on more seeds by hydra.sweeper.seeds=10",
-    }
-    hint = hints.get(str(sweep.asked.get("sweeper")), "Sweep over seed=range(0,5) too")
-    # With several objectives there is no best to run once more, and of pooled runs no sweep to do it in.
-    if len(sweep.objectives) == 1 and not sweep.is_pooled:
-        directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
-        hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
-    sentence = "How much the result depends on the seed is not known: the best settings ran on one seed each."
-    return Finding("noise", "caution", sentence, f"A small difference between settings may be chance. {hint}.")
+def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
+    """Says which setting has the best mean rank over the data sets that all of them ran on, with Friedman's test.
+
+    Values on different data have no common scale. Friedman (1937), "The use of ranks to avoid the assumption of
+    normality implicit in the analysis of variance"; for learning algorithms: Demšar (2006), "Statistical comparisons of
+    classifiers over multiple data sets".
+    """
+    blocks = []
+    for those in by_data_set(contenders(settings)).values():
+        # By the values of a setting that do not choose its data.
+        methods = [{name: v for name, v in setting.values.items() if is_of_method(name)} for setting in those]
+        blocks.append({key_of(m): (s, m) for m, s in zip(methods, those, strict=True) if s.validation.mean is not None})
+    blocks = [block for block in blocks if block]
+    common = [key for key in blocks[0] if all(key in block for block in blocks)] if blocks else []
+    if len(blocks) < 2 or len(common) < 2:
+        return None
+    from scipy.stats import binomtest, chi2, friedmanchisquare, rankdata
+
+    first = blocks[0][common[0]][0]
+    table = first.objective.sign * np.array([[block[key][0].score for key in common] for block in blocks])
+    means = rankdata(table, axis=1).mean(axis=0)
+    words = [
+        [f"{printable(first.names[name])}={value_text(v)}" for name, v in blocks[0][key][1].items()] for key in common
+    ]
+    names, order = [", ".join(one) or "the one setting" for one in words], np.argsort(means, kind="stable")
+    ranks = [f"{names[place]}: {number(float(means[place]), 3)}" for place in order]
+    best = f"{names[order[0]]} has the best mean rank, {number(float(means[order[0]]), 3)}"
+    if len(common) < 3:
+        # Of two settings Friedman's test is a sign test, which is exact.
+        name, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
+        wins = int((unlike[:, 0] < unlike[:, 1]).sum())
+        p, least = float(binomtest(wins, len(unlike)).pvalue) if len(unlike) else 1.0, least_p(len(blocks))
+    else:
+        # Equal values everywhere have no statistic.
+        name, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
+        least = float(chi2.sf(len(blocks) * (len(common) - 1), len(common) - 1))
+    is_shown = p < LEVEL
+    sentence = f"Over {len(blocks)} data sets {best}{'.' if is_shown else ', by no more than chance can give.'}"
+    short = f" So few data sets cannot show a difference: no p is below {number(least, 2)}." if least >= LEVEL else ""
+    evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(ranks)}. {name}: p {p_text(p)}.{short}"
+    return Finding("mean_ranks", "result" if is_shown else "caution", sentence, evidence)
 
 
 def _tests(tests: Sequence[PairedTest]) -> Finding | None:
@@ -219,26 +253,20 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     significant = [test for test in tests if test.corrected_p < LEVEL]
     n, n_tests = len(significant), len(tests)
     pairs = max(test.result.n - test.result.n_equal for test in tests)
+    chance = "more than chance" if n else "more than chance can give"
     # The smallest of all p is multiplied by their number.
-    can_show = least_p(pairs) * n_tests < LEVEL
-    if not n and not can_show and pairs:
+    if not n and pairs and least_p(pairs) * n_tests >= LEVEL:
         could = f"{enough_pairs(n_tests)} could"
         sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {could}."
     elif n_tests == 1:
-        sentence = (
-            f"On paired seeds, the difference is {'' if n else 'not '}more than chance{'' if n else ' can give'}."
-        )
+        sentence = f"On paired seeds, the difference is {'' if n else 'not '}{chance}."
     else:
-        differences = f"{n or 'none'} of {n_tests} differences {'is' if n < 2 else 'are'} more than chance"
-        sentence = f"On paired seeds, {differences}{'' if n else ' can give'}."
+        sentence = f"On paired seeds, {n or 'none'} of {n_tests} differences {'is' if n < 2 else 'are'} {chance}."
+    told = listed([_test(test) for test in significant or tests[:1]])
     least = f"With {counted(pairs, 'pair')} no p can be below {number(least_p(pairs), 2)}"
-    return Finding(
-        "paired_test",
-        "result" if n else "caution",
-        sentence,
-        f"{listed([_test(test) for test in significant or tests[:1]])}. Wilcoxon's signed-rank test, corrected "
-        f"by Holm over {counted(n_tests, 'comparison')}. {least}{', before the correction' if n_tests > 1 else ''}.",
-    )
+    evidence = f"{told}. Wilcoxon's signed-rank test, corrected by Holm over {counted(n_tests, 'comparison')}. "
+    evidence += f"{least}{', before the correction' if n_tests > 1 else ''}."
+    return Finding("paired_test", "result" if n else "caution", sentence, evidence)
 
 
 def _test(test: PairedTest) -> str:
@@ -250,8 +278,6 @@ def _test(test: PairedTest) -> str:
         median, mean, low, high = -median, -mean, -high, -low
     is_shown = test.corrected_p < LEVEL
     names = f"{better.label} {'beats' if is_shown else 'against'} {other.label}{'' if is_shown else ': better'}"
-    return (
-        f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} (mean {number(mean)}, 95 % interval "
-        f"{number(low)} to {number(high)}; p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
-        f"{abs(result.rank_biserial):.2f})"
-    )
+    interval = f"mean {number(mean)}, 95 % interval {number(low)} to {number(high)}"
+    found = f"p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial {abs(result.rank_biserial):.2f}"
+    return f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} ({interval}; {found})"

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.sweeps.reading.sweep_records import Curve, RunRecord
-
-Values = npt.NDArray[np.float64]
+from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, Values
 
 MOST_POINTS = 100
 """Points of a drawn curve."""
@@ -26,21 +24,18 @@ def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:
     They reach as far as at least half of the curves. If there are several measurements within an epoch, the last one
     counts.
     """
-    if not curves:
-        return []
-    epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
+    epochs = np.unique(np.concatenate([[], *(curve.epochs for curve in curves)]))
     table = np.full((len(curves), len(epochs)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         # NumPy assigns in order: of several measurements in one epoch the last one stays.
         row[np.searchsorted(epochs, curve.epochs)] = curve.values
     # Beyond, the median would be that of the few runs that stopped late.
-    enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= len(curves))
-    if not len(enough):
-        return []
+    enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= max(len(curves), 1))
     kept = enough[thinned(len(enough))]
-    low, middle, high = np.nanpercentile(table[:, kept], [25, 50, 75], axis=0)
-    columns = zip(epochs[kept], low, middle, high, strict=True)
-    return [{"x": x, "low": a, "y": b, "high": c} for x, a, b, c in columns]
+    quartiles = np.nanpercentile(table[:, kept], [25, 50, 75], axis=0) if len(kept) else np.empty((3, 0))
+    return [
+        dict(zip(("x", "low", "y", "high"), row, strict=True)) for row in zip(epochs[kept], *quartiles, strict=True)
+    ]
 
 
 def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
@@ -48,15 +43,16 @@ def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
 
 
-def best_places(runs: Sequence[RunRecord]) -> Values:
-    """Returns where in each run its best epoch was, from 0 (the start) to 1 (the last epoch); (N,)."""
+def best_place(run: RunRecord) -> float | None:
+    """Returns where in a finished run its best epoch was, from 0 (the start) to 1 (the last epoch)."""
     # A pruned or failed run says nothing about how long to train.
-    places = [
-        run.best_epoch / run.epochs
-        for run in runs
-        if run.state == "finished" and run.best_epoch is not None and run.epochs >= LEAST_EPOCHS
-    ]
-    return np.clip(np.array(places, dtype=np.float64), 0, 1)
+    known = run.state == "finished" and run.best_epoch is not None and run.epochs >= LEAST_EPOCHS
+    return min(max((run.best_epoch or 0) / run.epochs, 0.0), 1.0) if known else None
+
+
+def best_places(runs: Sequence[RunRecord]) -> Values:
+    """Returns where the best epochs of finished runs were; (N,)."""
+    return np.array([place for run in runs if (place := best_place(run)) is not None], dtype=np.float64)
 
 
 def overfitting(run: RunRecord) -> float | None:
@@ -77,15 +73,11 @@ def overfitting(run: RunRecord) -> float | None:
     enough = LEAST_RISE * max(float(values[0]) - least, abs(least))
     # The end is the median of the last three values, because a single one may be high by chance.
     risen = float(np.median(values[max(best, len(values) - 3) :])) - least
-    before, after = _value_at(training, epochs[best]), _value_at(training, epochs[-1])
+    # The last training losses up to both epochs; NaN before the first.
+    places = np.searchsorted(training.epochs, [epochs[best], epochs[-1]], side="right")
+    before, after = np.concatenate([[math.nan], training.values])[places]
     # Written such that a NaN counts as no overfitting.
     if not 0 < enough <= risen or not after < before:
         return None
     # Losses can be zero or negative, and then have no ratio; infinity puts the run first.
     return (least + risen) / least if least > 0 else math.inf
-
-
-def _value_at(curve: Curve, epoch: float) -> float:
-    """Returns the last value up to an epoch; NaN if there is none."""
-    place = int(np.searchsorted(curve.epochs, epoch, side="right")) - 1
-    return float(curve.values[place]) if place >= 0 else math.nan

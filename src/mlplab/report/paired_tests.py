@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,46 +27,27 @@ MOST_ENUMERATED = 13
 
 @dataclass(frozen=True)
 class SignedRanks:
-    """Wilcoxon's signed-rank test of paired differences.
+    """Wilcoxon's signed-rank test of paired differences."""
 
-    Attributes:
-        n: pairs.
-        n_equal: pairs without a difference, which the test leaves out.
-        p: two-sided.
-        rank_biserial: (sum of ranks of positive differences - of negative ones) / sum of all ranks, from -1 to 1.
-        median: of the differences.
-        least_p: smallest p that this number of pairs can give, 2 / 2^n.
-    """
-
-    n: int
-    n_equal: int
-    p: float
-    rank_biserial: float
-    median: float
-    least_p: float
+    n: int  # pairs
+    n_equal: int  # pairs without a difference, which the test leaves out
+    p: float  # two-sided
+    rank_biserial: float  # (sum of ranks of positive differences - of negative ones) / sum of all ranks, from -1 to 1
+    median: float  # of the differences
+    least_p: float  # smallest p that this number of pairs can give, 2 / 2^n
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two settings compared on the seeds that both have.
+    """Two settings compared on the seeds that both have."""
 
-    Attributes:
-        first: the setting with the better rank.
-        second: the other one.
-        result: of the differences second - first; positive where the first is better.
-        wins: seeds on which the first is better.
-        corrected_p: by Holm, over all pairs of the report.
-        mean: of the differences.
-        interval: of that mean, with `CONFIDENCE`.
-    """
-
-    first: Setting
+    first: Setting  # the one with the better rank
     second: Setting
-    result: SignedRanks
-    wins: int
-    corrected_p: float
-    mean: float
-    interval: tuple[float, float]
+    result: SignedRanks  # of the differences second - first; positive where the first is better
+    wins: int  # seeds on which the first is better
+    corrected_p: float  # by Holm, over all pairs of the report
+    mean: float  # of the differences
+    interval: tuple[float, float]  # of that mean, with `CONFIDENCE`
 
 
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
@@ -105,28 +87,29 @@ def enough_pairs(n_tests: int) -> int:
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
     """Returns the interval of Student's t for the mean of at least two values."""
+    return _interval(fmean(values), stdev(values) / len(values) ** 0.5, len(values) - 1)
+
+
+def _interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
     from scipy.stats import t
 
-    mean = fmean(values)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     return mean - half, mean + half
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """By how much a setting is worse than the best, with an interval of `CONFIDENCE`; `pairs` is 0 if seeds differ."""
 
     mean: float
     low: float
     high: float
-    pairs: int
+    pairs: int = 0
 
     def text(self) -> str:
         """Formats the difference: `0.01 (95 % interval -0.02 to 0.04, 5 paired seeds)`."""
         paired = f", {self.pairs} paired seeds" if self.pairs else ""
-        return (
-            f"{number(self.mean)} ({100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}{paired})"
-        )
+        interval = f"{100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}"
+        return f"{number(self.mean)} ({interval}{paired})"
 
 
 def interval_between(best: Setting, other: Setting, known: Spread) -> Difference:
@@ -140,20 +123,16 @@ def interval_between(best: Setting, other: Setting, known: Spread) -> Difference
     differences = paired_differences(best, other)
     if len(differences) > 1:
         return Difference(fmean(differences), *interval_of_mean(differences), len(differences))
-    from scipy.stats import t
-
     mean, variances = best.objective.sign * (other.score - best.score), []
     for setting in (best, other):
-        n, spread = len(setting.validation.values), setting.validation
-        spread = spread if spread.deviation is not None else known
-        variances.append(((spread.deviation or 0.0) ** 2 / n, len(spread.values) - 1))
+        spread = setting.validation if setting.validation.deviation is not None else known
+        variances.append(((spread.deviation or 0.0) ** 2 / len(setting.validation.values), len(spread.values) - 1))
     total = sum(variance for variance, _ in variances)
     if total == 0:
-        return Difference(mean, mean, mean, 0)
+        return Difference(mean, mean, mean)
     # Welch (1947): the degrees of freedom of two unequal deviations.
     freedom = total**2 / sum(variance**2 / degrees for variance, degrees in variances)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * total**0.5
-    return Difference(mean, mean - half, mean + half, 0)
+    return Difference(mean, *_interval(mean, total**0.5, freedom))
 
 
 def paired_differences(first: Setting, second: Setting) -> list[float]:
@@ -180,15 +159,16 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
     n, n_equal, median = len(every), int((every == 0).sum()), float(np.median(every))
     if not len(nonzero):
         return SignedRanks(n, n_equal, 1.0, 0.0, median, 1.0)
-    if len(np.unique(np.abs(nonzero))) == len(nonzero):
+    ranks = rankdata(np.abs(nonzero))
+    if len(set(ranks)) == len(ranks):
         method = "exact"  # SciPy's table of rank sums, which holds without ties only
     else:
         # Its 9,999 samples are more than the 2^13 signs, so it enumerates; "approx" is known to every SciPy.
         method = PermutationMethod() if len(nonzero) <= MOST_ENUMERATED else "approx"
-    p = float(wilcoxon(nonzero, method=method).pvalue)
-    ranks = rankdata(np.abs(nonzero))
     biserial = float(ranks @ np.sign(nonzero) / ranks.sum())
-    return SignedRanks(n, n_equal, p, biserial, median, least_p(len(nonzero)))
+    return SignedRanks(
+        n, n_equal, float(wilcoxon(nonzero, method=method).pvalue), biserial, median, least_p(len(ranks))
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -196,11 +176,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
     # The smallest p is multiplied by the number of tests, the next by one less; none may end below an earlier one.
-    order = np.argsort(p_values, kind="stable")
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for place, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+    corrected = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return list(corrected[np.argsort(order)].tolist())

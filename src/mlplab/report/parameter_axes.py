@@ -11,10 +11,8 @@ import numpy.typing as npt
 
 from mlplab.report.charts import LARGEST, ChartAxis
 from mlplab.sweeps.job_values import canonical
-from mlplab.sweeps.reading.formatting import number, parameter_words, value_text
-from mlplab.sweeps.reading.sweep_records import as_list, as_number
-
-Values = npt.NDArray[np.float64]
+from mlplab.sweeps.reading.formatting import number, value_text, words_of
+from mlplab.sweeps.reading.sweep_records import Values, as_list, as_number
 
 MANY = 12
 """More distinct numbers than this are grouped in buckets."""
@@ -26,38 +24,24 @@ LEAST_LOG_RATIO = 30.0
 
 @dataclass(frozen=True)
 class ParameterAxis:
-    """Maps a parameter's values to places on an axis.
-
-    Attributes:
-        name: of the parameter.
-        choices: texts of its values, at places 0, 1, 2, …; empty for a scale of numbers.
-        is_log: whether places are decadic logarithms.
-        edges: (K+1,) bounds of its buckets, as places.
-        texts: content of each bucket: a choice, a number, or a range.
-        numbers: its values, if they are few and were given.
-        ends: low and high, as places, of the search space or of the numbers of a grid; None for choices.
-    """
+    """Maps a parameter's values to places on an axis."""
 
     name: str
-    choices: tuple[str, ...]
-    is_log: bool
-    edges: Values
-    texts: tuple[str, ...]
-    ends: tuple[float, float] | None
-    numbers: tuple[float, ...] = ()
+    choices: tuple[str, ...]  # texts of its values, at places 0, 1, 2, …; empty for a scale of numbers
+    is_log: bool  # places are decadic logarithms
+    edges: Values  # (K+1,) bounds of its buckets, as places
+    texts: tuple[str, ...]  # content of each bucket: a choice, a number, or a range
+    ends: tuple[float, float] | None  # as places, of the search space or of the numbers of a grid; None for choices
+    numbers: tuple[float, ...] = ()  # its values, if they are few and were given
 
     def places(self, values: Sequence[Any]) -> Values:
         """Returns the places of values; NaN for values that are not on the axis. (N,) -> (N,)."""
         if self.choices:
             # By their texts, as lists and mappings cannot be keys.
-            index = {choice: float(place) for place, choice in enumerate(self.choices)}
+            index = {choice: place for place, choice in enumerate(self.choices)}
             return np.array([index.get(value_text(value), math.nan) for value in values], dtype=np.float64)
-        return np.array([self._place(as_number(value)) for value in values], dtype=np.float64)
-
-    def _place(self, value: float | None) -> float:
-        if value is None or (self.is_log and value <= 0):
-            return math.nan
-        return math.log10(value) if self.is_log else value
+        found = np.array([as_number(value) for value in values], dtype=np.float64)
+        return np.log10(np.where(found > 0, found, np.nan)) if self.is_log else found
 
     def buckets(self, places: Values) -> npt.NDArray[np.int64]:
         """Returns the bucket of each place; -1 for NaN. (N,) -> (N,)."""
@@ -65,23 +49,9 @@ class ParameterAxis:
         inside = np.clip(np.searchsorted(self.edges, places, side="right") - 1, 0, len(self.edges) - 2)
         return np.asarray(np.where(np.isnan(places), -1, inside), dtype=np.int64)
 
-    def best_by_bucket(self, places: Values, values: Values, sign: int) -> dict[int, float]:
-        """Returns bucket → its best finite value, in the order of the buckets; of (N,), (N,)."""
-        buckets = self.buckets(places)
-        best: dict[int, float] = {}
-        for bucket in sorted(set(buckets.tolist()) - {-1}):
-            inside = sign * values[(buckets == bucket) & np.isfinite(values)]
-            if len(inside):
-                best[bucket] = float(sign * inside.min())
-        return best
-
     @property
     def n_buckets(self) -> int:
         return len(self.texts)
-
-    def text_at(self, place: float) -> str:
-        """Returns the text of the bucket at a place."""
-        return self.texts[int(self.buckets(np.array([place]))[0])]
 
     def value(self, place: float) -> float:
         """Returns the number at a place."""
@@ -93,7 +63,7 @@ class ParameterAxis:
         low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends or (0.0, 1.0))
         # Marks at the very ends would be cut in half.
         margin = 0.04 * (high - low) or 0.5
-        return ChartAxis(parameter_words(self.name), self.value(low - margin), self.value(high + margin), self.is_log)
+        return ChartAxis(words_of(self.name), self.value(low - margin), self.value(high + margin), self.is_log)
 
 
 def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]]) -> ParameterAxis:
@@ -108,14 +78,19 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
     found = np.array(sorted({value for value in known if value is not None}), dtype=np.float64)
     # Two numbers are a choice between two, and no scale.
     if len(found) < 3 or None in known:
-        return _choices(name, values, spaces)
+        # In the order of the search space, but numbers by size.
+        asked = [value for space in spaces for value in as_list(space.get("values"))]
+        ordered = list({canonical(value): value for value in [*asked, *values]}.values())
+        if all(as_number(value) is not None for value in ordered):
+            ordered.sort(key=float)
+        present = {value_text(value) for value in values}
+        choices = tuple(dict.fromkeys(text for text in map(value_text, ordered) if text in present))
+        return ParameterAxis(name, choices, False, np.arange(len(choices) + 1, dtype=np.float64) - 0.5, choices, None)
     low, high = ends_of(found, spaces)
     # A list of values seldom says that it is logarithmic, so their spacing decides too.
     is_log = low > 0 and found[0] > 0 and (any(space.get("log") for space in spaces) or _is_even_in_log(found))
-    if is_log:
-        low, high, middles = math.log10(low), math.log10(high), np.log10(found)
-    else:
-        middles = found
+    middles = np.log10(found) if is_log else found
+    low, high = (math.log10(low), math.log10(high)) if is_log else (low, high)
     if len(found) > MANY:
         # Equal stretches of the space, not of the values: a search is dense where it found something.
         edges = np.linspace(low, high, BUCKETS + 1)
@@ -127,39 +102,22 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
         texts = tuple(number(float(value)) for value in found)
     # Numbers that a search has drawn are no ticks.
     is_drawn = len(found) > MANY or any("low" in space for space in spaces)
-    numbers = () if is_drawn else tuple(found.tolist())
-    return ParameterAxis(name, (), is_log, edges, texts, (low, high), numbers)
+    return ParameterAxis(name, (), is_log, edges, texts, (low, high), () if is_drawn else tuple(found.tolist()))
 
 
 def ends_of(found: Values, spaces: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Returns the ends of the search spaces, extended to sorted values beyond them."""
-    asked = [
-        value for space in spaces for value in (*as_list(space.get("values")), space.get("low"), space.get("high"))
-    ]
+    asked = [v for space in spaces for v in (*as_list(space.get("values")), space.get("low"), space.get("high"))]
     known = [number for value in asked if (number := as_number(value)) is not None]
     return float(min([found[0], *known])), float(max([found[-1], *known]))
 
 
 def _is_even_in_log(found: Values) -> bool:
     """Checks whether sorted positive numbers span much and are spaced more evenly in their logarithms."""
-    # Over less than a decade and a half both kinds of axis look alike.
-    if found[0] <= 0 or found[-1] / found[0] < LEAST_LOG_RATIO:
-        return False
 
     def unevenness(places: Values) -> float:
         # 0 if the median is in the middle, as with even spacing; at most a half.
         return abs(float(np.median(places)) - float(places[0] + places[-1]) / 2) / float(places[-1] - places[0])
 
-    return unevenness(np.log10(found)) < unevenness(found)
-
-
-def _choices(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]]) -> ParameterAxis:
-    """Builds an axis of the values that settings have, in the order of the search space; numbers by size."""
-    asked = [value for space in spaces for value in as_list(space.get("values"))]
-    ordered = list({canonical(value): value for value in [*asked, *values]}.values())
-    if all(as_number(value) is not None for value in ordered):
-        ordered.sort(key=float)
-    present = {value_text(value) for value in values}
-    texts = tuple(dict.fromkeys(text for text in map(value_text, ordered) if text in present))
-    places = np.arange(len(texts) + 1, dtype=np.float64)
-    return ParameterAxis(name, texts, False, places - 0.5, texts, None)
+    # Over less than a decade and a half both kinds of axis look alike.
+    return bool(found[-1] / found[0] >= LEAST_LOG_RATIO) and unevenness(np.log10(found)) < unevenness(found)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,22 +14,11 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
 from mlplab.report.rerun_commands import OF_THE_SWEEP
 from mlplab.runs.layout import CONFIG, STATUS
+from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.job_values import canonical, key_of
-from mlplab.sweeps.ledger import FILE, Entry
+from mlplab.sweeps.ledger import FILE, Entry, Ledger
+from mlplab.sweeps.reading import sweep_reading as reading
 from mlplab.sweeps.reading.formatting import listed
-from mlplab.sweeps.reading.sweep_reading import (
-    comparable,
-    ledger_of,
-    no_sweep,
-    objectives_of,
-    parsed_yaml,
-    read_run,
-    read_sweep,
-    shown_metrics,
-    sound_entries,
-    target_of,
-    text_of,
-)
 from mlplab.sweeps.reading.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
 
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
@@ -46,21 +35,13 @@ Parts = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class Run:
-    """A run before it is known which options were varied.
-
-    Attributes:
-        directory: of the run.
-        source: the sweep or folder that it was found by.
-        entry: its line in sweep.json, or one that is made of its overrides.
-        objectives: what it was judged by.
-        parts: its configuration, top-level key → dotted key → value; its choices have the key "".
-    """
+    """A run before it is known which options were varied."""
 
     directory: Path
-    source: Path
-    entry: Entry
-    objectives: tuple[Criterion, ...]
-    parts: Parts
+    source: Path  # the sweep or folder that it was found by
+    entry: Entry  # its line in sweep.json, or one that is made of its overrides
+    objectives: tuple[Criterion, ...]  # what it was judged by
+    parts: Parts  # its configuration, top-level key → dotted key → value; its choices have the key ""
 
 
 def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[SweepRecord]:
@@ -78,45 +59,43 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
         raise UserError("out must be a folder", f"{out} is a file", f"out={out.parent / 'report'}")
     found = [_find(path, logs) for path in given]
     sources = list({path.resolve(): path for path in found}.values())
+    told, n_twice = [], len(found) - len(sources)
+    if n_twice:
+        was = "was" if n_twice == 1 else "were"
+        told.append(f"{counted(n_twice, 'source')} {was} given twice, and counted once.")
     if len(sources) == 1 and ((sources[0] / FILE).exists() or not _runs_within(sources[0])):
-        sweep = read_sweep(sources[0])
-        return [replace(sweep, directory=out or sweep.directory, told=_told_twice(found, sources))]
+        sweep = reading.read_sweep(sources[0])
+        return [replace(sweep, directory=out or sweep.directory, told=_findings(told))]
     runs: dict[Path, Run] = {}
-    told, asked, n_unreadable, n_empty = _told_twice(found, sources), [], 0, 0
+    asked: list[Mapping[str, Any]] = []
+    n_unreadable, n_empty = 0, 0
     for source in sources:
         if (source / FILE).is_file():
-            ledger = ledger_of(source)
-            those, n_lost = _of_sweep(source, ledger)
+            ledger = reading.ledger_of(source)
+            those = _of_sweep(source, ledger)
             asked.append(ledger.metadata)
-            n_unreadable += n_lost
+            n_unreadable += len(ledger.entries) - len(those)
         else:
             folders = [source] if (source / STATUS).is_file() else _runs_within(source)
+            if not folders:
+                raise reading.no_sweep(source)
             those = [run for folder in folders if (run := _plain_run(folder, source)) is not None]
             n_empty += len(folders) - len(those)
-            if not folders:
-                raise no_sweep(source)
         again = sum(run.directory.resolve() in runs for run in those)
-        if again:
-            told.append(_told(f"{counted(again, 'run')} of {source} had been given already, and counted once."))
+        told += [f"{counted(again, 'run')} of {source} had been given already, and counted once."] if again else []
         runs = {run.directory.resolve(): run for run in those} | runs
-    if n_empty:
-        told.append(_told(f"{counted(n_empty, 'run')} failed before they began, and are left out."))
+    told += [f"{counted(n_empty, 'run')} failed before they began, and are left out."] if n_empty else []
     if len(runs) < 2:
-        raise no_sweep(sources[0])
-    by_objective: dict[tuple[Criterion, ...], list[Run]] = defaultdict(list)
+        raise reading.no_sweep(sources[0])
+    by_objective: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs.values(), key=lambda run: (sources.index(run.source), run.entry.number)):
-        by_objective[run.objectives].append(run)
-    folder = out or _place(sources)
-    records = []
-    for objectives, those in by_objective.items():
-        if len(by_objective) > 1:
-            names = [f"{_named(other)} ({counted(len(part), 'run')})" for other, part in by_objective.items()]
-            apart = _told(f"The runs were judged by different metrics, and are ranked apart: {listed(names, 5)}.")
-        of_objective = folder if len(by_objective) == 1 else folder / re.sub(r"\W+", "_", _named(objectives))
-        record = _pooled(of_objective, those, sources, asked)
-        more = [apart] if len(by_objective) > 1 else []
-        records.append(replace(record, told=[*told, *more, *record.told], n_unreadable=n_unreadable))
-    return records
+        by_objective[", ".join(f"{one.metric} {one.mode}" for one in run.objectives)].append(run)
+    folder, is_one = out or _place(sources), len(by_objective) == 1
+    names = [f"{name} ({counted(len(part), 'run')})" for name, part in by_objective.items()]
+    told += [] if is_one else [f"The runs were judged by different metrics, and are ranked apart: {listed(names)}."]
+    places = {name: folder if is_one else folder / re.sub(r"\W+", "_", name) for name in by_objective}
+    records = [_pooled(places[name], those, sources, asked) for name, those in by_objective.items()]
+    return [replace(r, told=[*_findings(told), *r.told], n_unreadable=n_unreadable) for r in records]
 
 
 def _find(path: Path, logs: Path) -> Path:
@@ -132,30 +111,20 @@ def _find(path: Path, logs: Path) -> Path:
     return found
 
 
-def _told(sentence: str) -> Finding:
-    return Finding("sources", "caution", sentence)
-
-
-def _told_twice(found: Sequence[Path], sources: Sequence[Path]) -> list[Finding]:
-    n = len(found) - len(sources)
-    return [_told(f"{counted(n, 'source')} {'was' if n == 1 else 'were'} given twice, and counted once.")] if n else []
-
-
-def _named(objectives: Sequence[Criterion]) -> str:
-    return ", ".join(f"{one.metric} {one.mode}" for one in objectives)
+def _findings(sentences: Sequence[str]) -> list[Finding]:
+    return [Finding("sources", "caution", sentence) for sentence in sentences]
 
 
 def _place(sources: Sequence[Path]) -> Path:
     """Returns the folder of the report of several sources: logs/reports/A_and_B."""
-    first = sources[0].resolve()
-    within = [parent.parent for parent in (first, *first.parents) if parent.name in ("runs", "sweeps")]
-    names = [path.resolve().name for path in sources]
-    name = "_and_".join(names)
-    if len(names) > MOST_NAMED or len(name) > 100:
+    whole = [path.resolve() for path in sources]
+    within = [parent.parent for parent in (whole[0], *whole[0].parents) if parent.name in ("runs", "sweeps")]
+    name = "_and_".join(path.name for path in whole)
+    if len(whole) > MOST_NAMED or len(name) > 100:
         # The digest tells it from the report of others that begin with the same source.
-        digest = hashlib.sha256("\n".join(sorted(map(str, (path.resolve() for path in sources)))).encode()).hexdigest()
-        name = f"{names[0]}_and_{len(names) - 1}_more_{digest[:6]}"
-    return (within or [first.parent])[0] / "reports" / name
+        digest = hashlib.sha256("\n".join(sorted(map(str, whole))).encode()).hexdigest()
+        name = f"{whole[0].name}_and_{len(whole) - 1}_more_{digest[:6]}"
+    return (within or [whole[0].parent])[0] / "reports" / name
 
 
 def _runs_within(folder: Path) -> list[Path]:
@@ -163,29 +132,25 @@ def _runs_within(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{STATUS}")) if folder.is_dir() else []
 
 
-def _of_sweep(source: Path, ledger: Any) -> tuple[list[Run], int]:
-    objectives, entries = objectives_of(ledger.metadata), sound_entries(ledger)
+def _of_sweep(source: Path, ledger: Ledger) -> list[Run]:
+    objectives = reading.objectives_of(ledger.metadata)
     shared = [word for word in ledger.shared if not OF_THE_SWEEP.match(word)]
     runs = []
-    for entry in entries:
-        directory = source / entry.directory
+    for entry in reading.sound_entries(ledger):
         own = replace(entry, arm=None, trial=None, overrides=[*shared, *entry.overrides])
-        runs.append(Run(directory, source, own, objectives, _parts(directory)))
+        runs.append(Run(source / entry.directory, source, own, objectives, _parts(source / entry.directory)))
     # A job that has not begun has no configuration yet; but for its own values it is that of the others.
     like = next((run.parts for run in runs if run.parts), {})
-    for run in runs:
-        run.parts = run.parts or like
-    return runs, len(ledger.entries) - len(entries)
+    return [replace(run, parts=run.parts or like) for run in runs]
 
 
 def _plain_run(directory: Path, source: Path) -> Run | None:
     parts = _parts(directory)
-    if not parts:
-        return None
     words = parsed_yaml(text_of(directory / ".hydra" / "overrides.yaml"))
     overrides = [word for word in as_list(words) if isinstance(word, str) and not OF_THE_SWEEP.match(word)]
-    named = {name: as_mapping(parts.get(name)).get(name) for name in ("monitor", "mode")}
-    return Run(directory, source, Entry(0, directory.name, {}, overrides), objectives_of(named), parts)
+    judged = {name: as_mapping(parts.get(name)).get(name) for name in ("monitor", "mode")}
+    entry = Entry(0, directory.name, {}, overrides)
+    return Run(directory, source, entry, reading.objectives_of(judged), parts) if parts else None
 
 
 def _parts(directory: Path) -> Parts:
@@ -193,20 +158,16 @@ def _parts(directory: Path) -> Parts:
     # Hydra's own configuration is larger than that of the run, and of it only these lines are needed.
     of_hydra = text_of(directory / CONFIG.parent / "hydra.yaml")
     choices = re.search(r"^    choices:\n((?:      .*\n)+)", of_hydra, re.MULTILINE)
-    parts = {"": {} if choices is None else _choices(choices.group(1))}
     # Block by block, as runs share most blocks, and reading YAML takes long.
     blocks = re.split(r"^(?=[A-Za-z_])", text_of(directory / CONFIG), flags=re.MULTILINE)
-    parts |= {name: part for block in blocks for name, part in _block(block).items()}
-    return parts if len(parts) > 1 else {}
+    parts = {name: part for block in blocks for name, part in _block(block).items()}
+    return {"": {} if choices is None else _choices(choices.group(1)), **parts} if parts else {}
 
 
 @lru_cache(maxsize=20_000)
 def _block(text: str) -> dict[str, dict[str, Any]]:
-    parsed = as_mapping(parsed_yaml(text))
-    return {
-        str(name): {key: present_name(value) for key, value in flat(part, f"{name}.").items()}
-        for name, part in parsed.items()
-    }
+    parts = {str(name): flat(part, f"{name}.") for name, part in as_mapping(parsed_yaml(text)).items()}
+    return {name: {key: present_name(value) for key, value in part.items()} for name, part in parts.items()}
 
 
 @lru_cache(maxsize=2_000)
@@ -216,77 +177,68 @@ def _choices(text: str) -> dict[str, Any]:
 
 def _varied(runs: Sequence[Run]) -> list[str]:
     """Lists the options in which runs differ, those that come with a varied choice only if somebody gave them."""
-    tops = dict.fromkeys(top for run in runs for top in run.parts)
+
+    def key(part: Mapping[str, Any], name: str) -> str | None:
+        # Earlier releases lacked some options, and did what these values say.
+        return canonical(part.get(name, ADDED.get(name))) if name in part or name in ADDED else None
+
     differing: list[str] = []
-    for top in tops:
+    for top in dict.fromkeys(top for run in runs for top in run.parts):
         # The same object for equal texts, so that thousands of runs are a few parts.
         parts = list({id(part): part for run in runs for part in [run.parts.get(top, {})]}.values())
-        names = dict.fromkeys(name for part in parts for name in part if not _is_left_out(name))
-        differing += [name for name in names if len({_key(part, name) for part in parts}) > 1]
+        names = dict.fromkeys(name for part in parts for name in part)
+        names = {n: None for n in names if not any(n == one or n.startswith(f"{one}.") for one in LEFT_OUT)}
+        differing += [name for name in names if len({key(part, name) for part in parts}) > 1]
     given = {re.split("[=@]", word.lstrip("+~"))[0] for run in runs for word in run.entry.overrides}
     given |= {name for run in runs for name in run.entry.values}
-    return [name for name in differing if name in given or not _comes_with_choice(name, differing, runs)]
 
+    def comes_with_choice(name: str) -> bool:
+        group = name.partition(".")[0]
+        by_choice: dict[Any, set[str | None]] = defaultdict(set)
+        for run in runs:
+            by_choice[as_mapping(run.parts.get("")).get(group)].add(key(run.parts.get(group, {}), name))
+        is_fixed = name.endswith("._target_") or all(len(values) == 1 for values in by_choice.values())
+        return is_fixed and group != name and group in differing
 
-def _key(part: Mapping[str, Any], name: str) -> str | None:
-    # Earlier releases lacked some options, and did what these values say.
-    return canonical(part[name]) if name in part else canonical(ADDED[name]) if name in ADDED else None
-
-
-def _is_left_out(name: str) -> bool:
-    return any(name == one or name.startswith(f"{one}.") for one in LEFT_OUT)
-
-
-def _comes_with_choice(name: str, differing: Sequence[str], runs: Sequence[Run]) -> bool:
-    group = name.partition(".")[0]
-    if group == name or group not in differing:
-        return False
-    by_choice: dict[Any, set[str | None]] = defaultdict(set)
-    for run in runs:
-        by_choice[as_mapping(run.parts.get("")).get(group)].add(_key(run.parts.get(group, {}), name))
-    return name.endswith("._target_") or all(len(values) == 1 for values in by_choice.values())
-
-
-def _values(run: Run, names: Iterable[str]) -> dict[str, Any]:
-    values = {}
-    for name in (*names, "seed"):
-        part = run.parts.get("" if name in CHOSEN else name.partition(".")[0], {})
-        if name in part or name in ADDED:
-            values[name] = part.get(name, ADDED.get(name))
-    # Of a job that has not begun these alone are its own.
-    return values | {name: value for name, value in run.entry.values.items() if name in values}
+    return [name for name in differing if name in given or not comes_with_choice(name)]
 
 
 def _pooled(
     folder: Path, runs: Sequence[Run], sources: Sequence[Path], asked: Sequence[Mapping[str, Any]]
 ) -> SweepRecord:
     objectives, names = runs[0].objectives, _varied(runs)
-    targets = {target_of(one.get("target")) for one in asked}
+    targets = {reading.target_of(one.get("target")) for one in asked}
     target = targets.pop() if len(targets) == 1 else None
-    metrics = shown_metrics(objectives, target, names)
+    metrics = reading.shown_metrics(objectives, target, names)
     records = []
     for number, run in enumerate(runs):
+        values: dict[str, Any] = {}
+        for name in (*names, "seed"):
+            part = run.parts.get("" if name in CHOSEN else name.partition(".")[0], {})
+            if name in part or name in ADDED:
+                values[name] = part.get(name, ADDED.get(name))
+        # Of a job that has not begun these alone are its own.
+        values |= {name: value for name, value in run.entry.values.items() if name in values}
         # Two sweeps can have jobs of one name.
         place = run.directory.resolve()
         shown = place.name if len(sources) == 1 else f"{place.parent.name}/{place.name}"
-        entry = replace(run.entry, number=number, directory=shown, values=_values(run, names))
-        records.append(read_run(run.directory, entry, metrics))
+        entry = replace(run.entry, number=number, directory=shown, values=values)
+        records.append(reading.read_run(run.directory, entry, metrics))
     # A file has one content, however its path was written.
     if len({str(as_mapping(record.manifest.get("data")).get("fingerprint")) for record in records}) == 1:
         for record in records:
             for name in ("data.path", "data.test_path", "data.directory"):
                 record.entry.values.pop(name, None)
-    started = [str(one["started"]) for one in asked if one.get("started")]
     facts: dict[str, Any] = {
         "sources": [f"{path}: {counted(sum(run.source == path for run in runs), 'run')}" for path in sources],
         "commands": [command for one in asked for command in as_list(one.get("commands"))],
-        "started": min(started, default=""),
+        "started": min((str(one["started"]) for one in asked if one.get("started")), default=""),
         "seconds": sum(as_number(one.get("seconds")) or 0.0 for one in asked),
     }
     configs = {str(number): {"data": run.parts.get("data")} for number, run in enumerate(runs)}
-    pooled = comparable(SweepRecord(folder, facts, [], configs, objectives, target, {}, records))
+    pooled = reading.comparable(SweepRecord(folder, facts, [], configs, objectives, target, {}, records))
     finished = [run for run in pooled.runs if run.state == "finished"]
     n_repeats = len(finished) - len({(run.data_set, run.entry.stage, key_of(run.entry.values)) for run in finished})
     again = f"{counted(n_repeats, 'run')} repeated another one, seed included, and counted once."
     # Of the configurations only a part is here, which cannot be compared with conf/.
-    return replace(pooled, configs={}, told=[_told(again)] if n_repeats else [])
+    return replace(pooled, configs={}, told=_findings([again] if n_repeats else []))

@@ -11,6 +11,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import goal, machine_text, number, value_text
+from mlplab.sweeps.reading.sweep_reading import target_of
 from mlplab.sweeps.reading.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.sweep_progress import duration
 
@@ -29,19 +30,18 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
     # Folders of one machine mean nothing on another, and can hold a user's name.
     commands = distinct(portable_command(str(command)) for command in as_list(sweep.asked.get("commands")))
     better = {"min": "smaller", "max": "larger"}
+    constraints = as_list(as_mapping(sweep.asked.get("search")).get("constraints"))
+    spaces = [(f"{arm}: " if arm is not None else "", those) for arm, those in sweep.spaces.items()]
     manifests = [run.manifest for run in sweep.runs if run.manifest]
     facts = {
         "sources": [portable(str(source)) for source in as_list(sweep.asked.get("sources"))],
         "command" if len(commands) < 2 else "commands": commands,
         "search": [_search(sweep)],
-        "space": [
-            f"{f'{arm}: ' if arm is not None else ''}{name}: {_space(space)}"
-            for arm, spaces in sweep.spaces.items()
-            for name, space in spaces.items()
-        ],
+        "space": [f"{arm}{name}: {_space(space)}" for arm, those in spaces for name, space in those.items()],
         "shared by all runs": shared_words(sweep.constants),
         "differs from conf/": _differing(analysis, root),
         "decided by": [", ".join(f"{o.metric}, {better[o.mode]} is better" for o in sweep.objectives)],
+        "constraints": [goal(bound) for one in constraints if (bound := target_of(one)) is not None],
         "target": [goal(sweep.target)] if sweep.target is not None else [],
         "time": [_time(sweep)],
         # As a rule there is one of each; of many, a few show that they differ.
@@ -50,16 +50,16 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
         "commit": distinct(map(_commit, manifests))[:4],
         "data": distinct(map(_data, manifests))[:4],
     }
-    texts = {name: "\n".join(line for line in lines if line) for name, lines in facts.items()}
+    texts = {name: "\n".join(filter(None, lines)) for name, lines in facts.items()}
     return [(name, text) for name, text in texts.items() if text]
 
 
 def headline(analysis: SweepAnalysis) -> Sequence[str]:
     """Describes the sweep in a few words."""
-    sweep = analysis.sweep
+    sweep, n_settings = analysis.sweep, len(analysis.searched or analysis.settings)
     swept = [name for name in _swept(sweep) if name not in SEEDS] or list(analysis.axes)
     datasets = distinct(as_mapping(run.manifest.get("data")).get("name") for run in sweep.runs if run.manifest)
-    parts = [f"{counted(len(sweep.runs), 'run')} of {counted(len(analysis.searched or analysis.settings), 'setting')}"]
+    parts = [f"{counted(len(sweep.runs), 'run')} of {counted(n_settings, 'setting')}"]
     parts += [f"arms {', '.join(arm.name for arm in analysis.arms)}"] if analysis.arms else []
     parts += [f"over {', '.join(swept)}"] if swept else []
     return [*parts, *(str(name) for name in datasets[:3] if name)]
@@ -70,27 +70,21 @@ def _swept(sweep: SweepRecord) -> list[str]:
 
 
 def _search(sweep: SweepRecord) -> str:
-    asked, search = sweep.asked, as_mapping(sweep.asked.get("search"))
-    comparison = as_mapping(asked.get("comparison"))
-    parts = [str(asked.get("sweeper") or "")]
-    parts += [
-        f"{name} {search[name]}" for name in ("sampler", "seed", "pruner") if search.get(name) not in (None, "none")
-    ]
-    if not comparison:  # whose budget is that of each arm
-        budget = as_mapping(search.get("budget"))
-        parts += [f"{shown(value)} {name}" for name, value in budget.items() if value is not None]
-    if seeds := as_list(search.get("seeds")):
-        parts.append(f"each trial on {counted(len(seeds), 'seed')}")
-    if trials := as_number(comparison.get("trials")):
-        parts.append(f"{counted(int(trials), 'trial')} for each arm")
-    names = [name for name in ("tuning_seeds", "seeds") if name in comparison]
-    parts += [f"{name.replace('_', ' ')} {shown(comparison[name])}" for name in names]
-    return ", ".join(part for part in parts if part)
+    search, comparison = as_mapping(sweep.asked.get("search")), as_mapping(sweep.asked.get("comparison"))
+    # The budget of a comparison is that of each arm.
+    budget = {} if comparison else as_mapping(search.get("budget"))
+    seeds, trials = as_list(search.get("seeds")), as_number(comparison.get("trials"))
+    names = [name for name in ("sampler", "seed", "pruner") if search.get(name) not in (None, "none")]
+    parts = [str(sweep.asked.get("sweeper") or ""), *(f"{name} {search[name]}" for name in names)]
+    parts += [f"{shown(value)} {name}" for name, value in budget.items() if value is not None]
+    parts += [f"each trial on {counted(len(seeds), 'seed')}"] if seeds else []
+    parts += [f"{counted(int(trials), 'trial')} for each arm"] if trials else []
+    parts += [f"{n.replace('_', ' ')} {shown(comparison[n])}" for n in ("tuning_seeds", "seeds") if n in comparison]
+    return ", ".join(filter(None, parts))
 
 
 def _space(space: Mapping[str, Any]) -> str:
-    values = space.get("values")
-    if isinstance(values, list):
+    if isinstance(values := space.get("values"), list):
         return ", ".join(map(value_text, values))
     kind = "whole numbers " if space.get("kind") == "int" else ""
     scale = ", on a logarithmic scale" if space.get("log") else ""
@@ -101,20 +95,8 @@ def _differing(analysis: SweepAnalysis, root: Path) -> list[str]:
     """Lists values of the first known configuration that differ from conf/ and were not swept."""
     # One is enough, as configurations of a sweep differ in what is swept.
     config = next(iter(analysis.sweep.configs.values()), None)
-    default = _default(root) if isinstance(config, Mapping) else None
-    if default is None:
+    if not isinstance(config, Mapping):
         return []
-    # Swept parameters differ by intention, and stand in the space.
-    changed = changes(default, config, (*UNTOLD, *_swept(analysis.sweep), *analysis.axes))
-    return [
-        f"{key}: {portable(shown(now)) if now is not ABSENT else 'left out'}"
-        f"{'' if then is ABSENT else f' (conf/: {portable(shown(then))})'}"
-        for key, (then, now) in changed.items()
-    ]
-
-
-def _default(root: Path) -> Any:
-    """Composes conf/ without overrides; None if that fails."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
@@ -124,9 +106,13 @@ def _default(root: Path) -> Any:
         register_resolvers(root)
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
             # Unresolved, as the configurations in sweep.json are.
-            return OmegaConf.to_container(compose("config"), resolve=False)
+            default = OmegaConf.to_container(compose("config"), resolve=False)
     except Exception:  # a changed conf/ can fail in any way, and the report does without the comparison
-        return None
+        return []
+    # Swept parameters differ by intention, and stand in the space.
+    changed = changes(default, config, (*UNTOLD, *_swept(analysis.sweep), *analysis.axes))
+    texts = {key: ["" if v is ABSENT else portable(shown(v)) for v in both] for key, both in changed.items()}
+    return [f"{key}: {now or 'left out'}{f' (conf/: {then})' if then else ''}" for key, (then, now) in texts.items()]
 
 
 def _time(sweep: SweepRecord) -> str:
@@ -154,6 +140,5 @@ def _commit(manifest: Mapping[str, Any]) -> str:
 def _data(manifest: Mapping[str, Any]) -> str:
     data = as_mapping(manifest.get("data"))
     rows = "/".join(str(count) for count in as_mapping(data.get("rows")).values())
-    parts = [str(data.get("name") or ""), f"{rows} rows to train/validate/test" if rows else ""]
-    parts.append(f"fingerprint {str(data['fingerprint'])[:12]}" if data.get("fingerprint") else "")
-    return ", ".join(part for part in parts if part)
+    print = f"fingerprint {str(data['fingerprint'])[:12]}" if data.get("fingerprint") else ""
+    return ", ".join(filter(None, [str(data.get("name") or ""), rows and f"{rows} rows to train/validate/test", print]))

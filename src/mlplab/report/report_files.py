@@ -21,11 +21,32 @@ from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.runs.files import remove_temporary_files, write_bytes
 from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
-from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, Finding
+from mlplab.sweeps.reading.sweep_records import Finding
 
-STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")
+STATES = (
+    "finished",
+    "pruned",
+    "infeasible",
+    "diverged",
+    "failed",
+    "damaged",
+    "running",
+    "stopped",
+    "cut off",
+    "waiting",
+)
 CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
 """Facts in fixed width, as they can be copied to a terminal or to conf/."""
+
+ARMS = (
+    "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for that. "
+    "Times are medians over runs until the target, and a miss counts as infinite."
+)
+TESTS = (
+    "Each seed pairs two settings. The rank-biserial correlation is the effect size, 1 if the better one wins on every "
+    "seed. With n pairs no p is below 2/2ⁿ: 5 seeds cannot give less than 0.0625. Settings that were chosen as the "
+    "best of many on these very seeds look better than they are; new seeds tell."
+)
 
 Charts = Mapping[str, Sequence[Chart]]
 
@@ -64,12 +85,14 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
         figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
+        # Apart from each other, as V8 frees little memory before its process ends.
+        with rendering(apart=shared.is_thinned) as call:
+            bundle = call(browser_bundle) if named else ""
         with rendering(apart=shared.is_thinned) as call:
             for chart in (chart for section in charts.values() for chart in section):
                 rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
                 for ending, content in rendered.items():
                     write_bytes(figures / f"{named[chart.name]}.{ending}", content)
-            bundle = call(browser_bundle) if named else ""
         # The page comes last: where it is new, everything that it mentions is there.
         for path, text in tables.items():
             write_bytes(path, text.encode())
@@ -114,23 +137,20 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
         """Shows control characters as their codes; escaping the rest is left to Jinja."""
         return value if isinstance(value, Markup) else "\n".join(map(printable, str(value).split("\n")))
 
-    template, style, script = (
-        files(__package__).joinpath(name).read_text(encoding="utf-8")
-        for name in ("page.html.j2", "page.css", "page.js")
-    )
+    names = ("page.html.j2", "page.css", "page.js")
+    template, style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names)
     # Names come from files that anybody may have written, so every expression is text unless it is declared markup.
+    # A misspelled name in the template raises, instead of leaving a gap in the page.
     environment = Environment(
-        autoescape=True,
-        finalize=as_text,
-        # A misspelled name in the template raises, instead of leaving a gap in the page.
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        autoescape=True, finalize=as_text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     specs = {chart.name: chart.spec for section in charts.values() for chart in section}
-    data = page_data(shared, analysis) | {"charts": list(specs.values())}
     script = f"{bundle}\n{script}"
-    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # No request, and no script but the page's own: should a name from a file become markup after all, a browser runs
+    # and fetches nothing. Any style: drawings have style attributes, which the digest of a style sheet does not cover.
+    allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+    counts = Counter(run.state for run in analysis.sweep.runs)
     stream = environment.from_string(template).stream(
         name=analysis.sweep.name,
         headline=headline(analysis),
@@ -138,9 +158,9 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
         sections=_sections(analysis, charts, root),
         figures=names_of_files(charts),
         places={name: place for place, name in enumerate(specs)},
-        data=Markup(as_json(data)),
+        data=Markup(as_json(page_data(shared, analysis) | {"charts": list(specs.values())})),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-        policy=_policy(script),
+        policy=f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
         style=Markup(style),
         script=Markup(script),
         code_facts=CODE_FACTS,
@@ -150,57 +170,34 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
     return "".join(stream)
 
 
-def _policy(script: str) -> str:
-    """Forbids every request, and every script except the page's own."""
-    # A second guard: should a name from a file become markup after all, a browser runs and fetches nothing.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Any style: the drawings carry style attributes, which the digest of a style sheet does not cover.
-    allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
-
-
 def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Section]:
     """Collects the sections of the page that have any content, in their order."""
-    # With several objectives no setting is the best one.
-    ranked = contenders(analysis.settings)
-    has_best = ranked and ranked[0].validation.mean is not None and len(analysis.sweep.objectives) == 1
-    # On several data sets there are several best ones.
-    has_best = has_best and not analysis.sweep.data_sets
-    command = "\n".join(commands(ranked[0], analysis.sweep.constants)) if has_best else ""
-    sections = [Section("learned", "What was learned", findings=analysis.findings, command=command)]
-    if charts["overview"]:
-        sections.append(Section("explore", "The whole at a glance", charts=charts["overview"]))
-    settings, reruns = analysis.settings, [setting for setting in analysis.settings if setting.stage != "search"]
+    sweep, settings, ranked = analysis.sweep, analysis.settings, contenders(analysis.settings)
+    # With several objectives, or data sets, no setting is the best one.
+    has_best = ranked and ranked[0].validation.values and len(sweep.objectives) == 1 and not sweep.data_sets
+    command = "\n".join(commands(ranked[0], sweep.constants)) if has_best else ""
+    arms: list[Table] = []
     if analysis.arms:
-        note = (
-            "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for "
-            "that. Times are medians over runs until the target, and a miss counts as infinite."
-        )
+        reruns = [setting for setting in settings if setting.stage != "search"]
         arms = [leaderboard(analysis, reruns, "Arms, on seeds that were not used for tuning")] if reruns else []
-        sections.append(Section("comparison", "Comparison", note, tables=arms, charts=charts["comparison"]))
         settings = analysis.searched  # the others are in the table of the arms
-    elif charts["comparison"]:
-        sections.append(Section("comparison", "Target", charts=charts["comparison"]))
-    if settings:
-        stages = list(dict.fromkeys(setting.stage for setting in settings))
-        titles = TITLES if analysis.arms or len(stages) > 1 else {stages[0]: "Settings"}
-        note = f"Mean ± standard deviation over {analysis.sweep.repetition}s. {RULE} "
-        note += "Test metrics stand beside, and decide nothing."
-        tables = [leaderboard(analysis, of_stage(settings, stage), titles[stage]) for stage in stages]
-        sections.append(Section("leaderboard", "Leaderboard", note, tables=tables))
-    if analysis.tests:
-        note = (
-            "Each seed pairs two settings. The rank-biserial correlation is the effect size, 1 if the better one wins "
-            "on every seed. With n pairs no p is below 2/2ⁿ: 5 seeds cannot give less than 0.0625. Settings that were "
-            "chosen as the best of many on these very seeds look better than they are; new seeds tell."
-        )
-        sections.append(Section("tests", "Paired tests", note, tables=[tests_table(analysis)]))
-    named = {"parameters": "Each parameter", "course": "The course of the sweep", "curves": "Learning curves"}
-    for name, title in named.items():
-        if charts[name]:
-            sections.append(Section(name, title, charts=charts[name]))
-    sections.append(Section("asked", "What was asked", facts=provenance_of(analysis, root)))
+    stages = list(dict.fromkeys(setting.stage for setting in settings))
+    titles = TITLES if analysis.arms or len(stages) > 1 else dict.fromkeys(stages, "Settings")
+    boards = [leaderboard(analysis, of_stage(settings, stage), titles[stage]) for stage in stages]
+    note = f"Mean ± standard deviation over {sweep.repetition}s. {RULE} Test metrics stand beside, and decide nothing."
+    tests = [tests_table(analysis)] if analysis.tests else []
     failures = failures_table(analysis)
-    if failures.objects:
-        sections.append(Section("failed", "What went wrong", tables=[failures]))
-    return sections
+    title, about = ("Comparison", ARMS) if analysis.arms else ("Target", "")
+    sections = [
+        Section("learned", "What was learned", findings=analysis.findings, command=command),
+        Section("explore", "The whole at a glance", charts=charts["overview"]),
+        Section("comparison", title, about, tables=arms, charts=charts["comparison"]),
+        Section("leaderboard", "Leaderboard", note, tables=boards),
+        Section("tests", "Paired tests", TESTS, tables=tests),
+        Section("parameters", "Each parameter", charts=charts["parameters"]),
+        Section("course", "The course of the sweep", charts=charts["course"]),
+        Section("curves", "Learning curves", charts=charts["curves"]),
+        Section("asked", "What was asked", facts=provenance_of(analysis, root)),
+        Section("failed", "What went wrong", tables=[failures] if failures.objects else []),
+    ]
+    return [section for section in sections if section.findings or section.tables or section.charts or section.facts]

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -17,21 +17,21 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
 from mlplab.sweeps.reading.ranked_settings import FAILED, Setting, names_of, pareto_front
-from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, RunRecord, Spread
+from mlplab.sweeps.reading.sweep_records import RunRecord, Spread
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 
-WHICH = {"rerun": "tuned", "default": "default"}
+WHICH = {"search": "search", "rerun": "tuned", "default": "default"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell, the number that it is sorted by instead, classes of page.css, and links: text and address."""
+    """The text of a cell."""
 
     text: str
-    key: float | None = None
-    style: str = ""
-    links: Sequence[tuple[str, str]] = ()
+    key: float | None = None  # the number that it is sorted by instead
+    style: str = ""  # classes of page.css
+    links: Sequence[tuple[str, str]] = ()  # text and address
 
     @property
     def hidden_key(self) -> float | None:
@@ -45,17 +45,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, how it makes the cell of an object, and how it is shown.
-
-    `style` are classes of page.css, of which `num` aligns to the right; `group` is a heading over several columns,
-    `title` a longer heading.
-    """
+    """A column: its heading, how it makes the cell of an object, and how it is shown."""
 
     heading: str
     cell: Callable[[Any], Cell]
-    style: str = ""
-    group: str = ""
-    title: str = ""
+    style: str = ""  # classes of page.css, of which `num` aligns to the right
+    group: str = ""  # a heading over several columns
+    title: str = ""  # a longer heading
 
 
 @dataclass(frozen=True)
@@ -83,12 +79,24 @@ def _number(value: float | None) -> Cell:
     return Cell(number(value), value)
 
 
-def _count(part: int, whole: int) -> Cell:
-    return Cell(str(whole) if part == whole else share(part, whole), part)
+def _spread(spread: Callable[[Setting, str], Spread], metric: str, setting: Setting) -> Cell:
+    found = spread(setting, metric)
+    return Cell(spread_text(found), found.mean)
 
 
-def _spread(spread: Spread) -> Cell:
-    return Cell(spread_text(spread), spread.mean)
+def _runs(setting: Setting) -> Cell:
+    n, n_all = len(setting.finished), len(setting.runs)
+    return Cell(str(n_all) if n == n_all else share(n, n_all), n)
+
+
+RANK = Column("#", lambda setting: Cell(str(setting.rank)), "num", SETTING)
+RUNS = Column("runs", _runs, "num", VALIDATION)
+
+
+def _objectives(analysis: SweepAnalysis) -> list[Column]:
+    metrics = [objective.metric for objective in analysis.sweep.objectives]
+    # partial, as a lambda would see the last name of the loop in every column.
+    return [Column(m, partial(_spread, Setting.spread, m), "num strong", VALIDATION) for m in metrics]
 
 
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
@@ -97,57 +105,62 @@ def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_obj
     name = Column("setting", lambda setting: Cell(setting.label))
     # Zeros would hide the few settings that have failures.
     failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
-    return Table("", [_rank(), name, *_objectives(analysis)[:most_objectives], _runs(), failed], settings)
+    return Table("", [RANK, name, *_objectives(analysis)[:most_objectives], RUNS, failed], settings)
 
 
 def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str) -> Table:
     """Makes a table of ranked settings: their values, their validation metrics, and their test metrics apart."""
+    letters = {name: chr(0xE000 + place) for place, name in enumerate(parameters_of(analysis))}
+    command = partial(_command, analysis, letters)
     # Early, as a table with many metrics reaches beyond the page.
-    columns = [
-        _rank(),
-        Column(
-            "again", partial(_command, analysis, parameters_of(analysis)), "command", SETTING, "difference and command"
-        ),
-    ]
-    if analysis.arms:
-        columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "strong", SETTING))
-    # With a single stage the column would hold one and the same word.
-    if {setting.stage for setting in settings} == set(WHICH):
-        columns.append(Column("which", lambda setting: Cell(WHICH[setting.stage]), "", SETTING))
-    columns += [
-        # partial, as a lambda would see the last name of the loop in every column.
-        Column(analysis.names.get(name, name), partial(_value, name), "value", SETTING, name)
-        for name in names_of(settings)
-    ]
+    columns = [RANK, Column("again", command, "command", SETTING, "difference and command")]
+    n_stages = len({setting.stage for setting in settings})
+    words: dict[str, Callable[[Setting], str]] = {
+        "arm": lambda setting: setting.arm or "",
+        # With a single stage the column would hold one and the same word.
+        "which": lambda setting: WHICH[setting.stage] if n_stages > 1 else "",
+        # Where options choose the data, these have columns.
+        "data set": lambda setting: setting.data_set if setting.runs[0].data_version else "",
+        "name": lambda setting: ", ".join(dict.fromkeys(str(run.manifest.get("name") or "") for run in setting.runs)),
+    }
+    for heading, text in words.items():
+        if any(map(text, settings)):
+            columns.append(Column(heading, partial(_text, text), "strong" if heading == "arm" else "", SETTING))
+    names = names_of(settings)
+    columns += [Column(analysis.names.get(n, n), partial(_value, n), "value", SETTING, n) for n in names]
     columns += _validation(analysis, settings)
-    columns += [
-        Column("jobs", partial(_jobs, analysis.sweep.directory), "jobs", VALIDATION, "directories of the runs"),
-        *_tests(analysis),
-    ]
+    jobs = partial(_jobs, analysis.sweep.directory)
+    columns.append(Column("jobs", jobs, "jobs", VALIDATION, "directories of the runs"))
+    for place, metric in enumerate(metrics_of_test(analysis.settings, analysis.sweep.objective.metric)):
+        # The first one has a double line on its left, which sets test metrics apart.
+        style = "num test" if place else "num test first"
+        columns.append(Column(metric, partial(_spread, Setting.test, metric), style, TEST))
     places = {setting: place for place, setting in enumerate(analysis.settings)}
     return Table(title, columns, settings, ("s", places.__getitem__))
 
 
-def _rank() -> Column:
-    return Column("#", lambda setting: Cell(str(setting.rank)), "num", SETTING)
+def _text(text: Callable[[Setting], str], setting: Setting) -> Cell:
+    return Cell(text(setting))
 
 
 def _value(name: str, setting: Setting) -> Cell:
-    if name not in setting.values:
-        return Cell("–")
-    value = setting.values[name]
+    value = setting.values.get(name)
     # The text has four digits only, so numbers are sorted by the value itself.
-    return Cell(value_text(value), value if isinstance(value, float) else None)
+    key = value if isinstance(value, float) else None
+    return Cell(value_text(value), key) if name in setting.values else Cell("–")
 
 
-def _command(analysis: SweepAnalysis, names: Sequence[str], setting: Setting) -> Cell:
+def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting) -> Cell:
     from markupsafe import Markup, escape
 
     text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
     # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
-    for place, name in enumerate(names):
-        text = re.sub(rf"(?<!\S){re.escape(name)}=", chr(0xE000 + place), text)
+    text = re.sub(r"(?<!\S)([^\s=]+)=", lambda found: names.get(found[1], found[0]), text)
     return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
+
+
+def _jobs(folder: Path, setting: Setting) -> Cell:
+    return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
 
 
 def parameters_of(analysis: SweepAnalysis) -> list[str]:
@@ -156,26 +169,10 @@ def parameters_of(analysis: SweepAnalysis) -> list[str]:
     return sorted(names, key=lambda name: name in SEEDS)[:0x1000]
 
 
-def _jobs(folder: Path, setting: Setting) -> Cell:
-    return Cell("", links=[(str(r.entry.number), link_to(r, folder)) for r in setting.runs])
-
-
 def link_to(run: RunRecord, folder: Path) -> str:
     """Returns the address of a run's directory, from the folder of the page."""
     # The dot, as a name with a colon would be read as a scheme.
     return f"./{quote(os.path.relpath(run.place or folder / run.entry.directory, folder))}/"
-
-
-def _objectives(analysis: SweepAnalysis) -> list[Column]:
-    def cell(metric: str, setting: Setting) -> Cell:
-        return _spread(setting.spread(metric))
-
-    metrics = [objective.metric for objective in analysis.sweep.objectives]
-    return [Column(metric, partial(cell, metric), "num strong", VALIDATION) for metric in metrics]
-
-
-def _runs() -> Column:
-    return Column("runs", lambda s: _count(len(s.finished), len(s.runs)), "num", VALIDATION)
 
 
 def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Column]:
@@ -184,7 +181,7 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
         front = pareto_front(settings, sweep.objectives)
         # Keys instead of texts: a click on the heading puts the front first.
         columns.append(Column("front", lambda s: Cell("●", 0) if s in front else Cell("", 1), "mid", VALIDATION))
-    columns.append(_runs())
+    columns.append(RUNS)
     if any(setting.n_failed or len(setting.finished) < len(setting.runs) for setting in settings):
         columns.append(Column("not finished", _not_finished, "", VALIDATION))
     # As an objective they have a column already.
@@ -209,69 +206,44 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
 
 
 def _not_finished(setting: Setting) -> Cell:
-    counts = {SHOWN_STATES.get(state, state): n for state, n in setting.states.items() if state != "finished"}
-    counts["without a value"] = setting.n_valueless
+    counts = {**setting.states, "finished": 0, "without a value": setting.n_valueless}
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return Cell(text, setting.n_failed or None, "bad" if setting.n_failed else "")
 
 
-def _tests(analysis: SweepAnalysis) -> list[Column]:
-    def cell(metric: str, setting: Setting) -> Cell:
-        return _spread(setting.test(metric))
-
-    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
-    # The first one has a double line on its left, which sets test metrics apart.
-    styles = ["num test first", *["num test"] * len(metrics)]
-    return [Column(name, partial(cell, name), style, TEST) for name, style in zip(metrics, styles, strict=False)]
-
-
 def tests_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of paired tests."""
-
-    def name(setting: Setting) -> Cell:
-        return Cell(setting.label, style="value")
-
-    def p(value: float) -> Cell:
-        # The key, as "below 0.0001" would be sorted among texts.
-        return Cell(p_text(value), value)
-
+    pairs = "that so many pairs can give"
+    # With p as a key, as "below 0.0001" would be sorted among texts.
     columns = [
-        Column("better", lambda test: name(test.first)),
-        Column("other", lambda test: name(test.second)),
+        Column("better", lambda test: Cell(test.first.label, style="value")),
+        Column("other", lambda test: Cell(test.second.label, style="value")),
         Column("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins), "num"),
         Column("median difference", lambda test: _number(test.result.median), "num"),
         Column("rank-biserial", lambda test: Cell(f"{test.result.rank_biserial:+.2f}"), "num"),
-        Column("p", lambda test: p(test.result.p), "num"),
-        Column("p after Holm", lambda test: p(test.corrected_p), "num"),
-        Column("least p", lambda test: p(test.result.least_p), "num", title="that so many pairs can give"),
+        Column("p", lambda test: Cell(p_text(test.result.p), test.result.p), "num"),
+        Column("p after Holm", lambda test: Cell(p_text(test.corrected_p), test.corrected_p), "num"),
+        Column("least p", lambda test: Cell(p_text(test.result.least_p), test.result.least_p), "num", "", pairs),
     ]
     return Table("Wilcoxon's signed-rank test on paired seeds", columns, analysis.tests)
 
 
 def failures_table(analysis: SweepAnalysis) -> Table:
-    """Makes the table of runs that failed or diverged, with their reasons."""
+    """Makes the table of runs that failed, diverged or violate a constraint, with their reasons."""
+    folder = analysis.sweep.directory
 
-    def number_of(run: RunRecord) -> int:
-        return run.entry.number
-
-    def reason(run: RunRecord) -> str:
-        return "result.json cannot be read" if run.state == "damaged" else run.reason
+    def directory(run: RunRecord) -> Cell:
+        return Cell("", style="value", links=[(run.entry.directory, link_to(run, folder))])
 
     columns = [
         Column("job", lambda run: Cell(str(run.entry.number)), "num"),
-        Column(
-            "directory",
-            lambda run: Cell("", style="value", links=[(run.entry.directory, link_to(run, analysis.sweep.directory))]),
-        ),
-        Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
-        Column("why", lambda run: Cell(reason(run), style="reason")),
+        Column("directory", directory),
+        Column("state", lambda run: Cell(run.state)),
+        Column("why", lambda run: Cell(run.reason, style="reason")),
     ]
-    return Table(
-        "Runs that failed or diverged",
-        columns,
-        [run for run in analysis.sweep.runs if run.state in FAILED],
-        ("j", number_of),
-    )
+    title, failed = "Runs that failed, diverged or violate a constraint", (*FAILED, "infeasible")
+    runs = [run for run in analysis.sweep.runs if run.state in failed]
+    return Table(title, columns, runs, ("j", lambda run: run.entry.number))
 
 
 def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:
@@ -290,28 +262,24 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
     rows = []
     for setting in analysis.settings:
         row: dict[str, Any] = {"stage": setting.stage, "rank": setting.rank}
-        if analysis.arms:
-            row["arm"] = setting.arm
+        row |= {"arm": setting.arm} if analysis.arms else {}
         # All rows have all columns, though arms can differ in their parameters.
         row |= {name: setting.values.get(name) for name in analysis.axes}
-        for objective in sweep.objectives:
-            row |= _mean_and_std(objective.metric, setting.spread(objective.metric))
+        spreads = {o.metric: setting.spread(o.metric) for o in sweep.objectives}
+        for metric, spread in spreads.items():
+            row |= {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
         row |= {"runs": len(setting.runs), "finished": len(setting.finished)}
-        row |= {state: setting.states[state] for state in ("pruned", "infeasible")}
+        row |= {state: setting.states[state] for state in ("pruned", "infeasible", "diverged")}
         # Divergence has a column of its own.
-        row |= {"failed": setting.n_failed - setting.states["infeasible"], "unfinished": setting.n_left}
+        row |= {"failed": setting.n_failed - setting.states["diverged"], "unfinished": setting.n_left}
         row["seconds mean"] = setting.spread("seconds").mean
         if sweep.target is not None:
             time = setting.time_to(sweep.target)
             row["target hits"] = time.hits if time else None
-            for unit in ("seconds", "steps", "epochs"):
-                row[f"median {unit} to target"] = time.median[unit] if time else None
+            row |= {f"median {u} to target": time.median[u] if time else None for u in ("seconds", "steps", "epochs")}
         for metric in tests:
-            row |= _mean_and_std(metric, setting.test(metric))
+            spread = setting.test(metric)
+            row |= {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
         row["command"] = "\n".join(commands(setting, sweep.constants))
         rows.append(row)
     return rows
-
-
-def _mean_and_std(metric: str, spread: Spread) -> dict[str, float | None]:
-    return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}

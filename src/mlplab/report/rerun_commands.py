@@ -20,25 +20,19 @@ OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|name|tags|notes
 
 def portable(word: str) -> str:
     """Removes the folders of one machine from an override: `data.path=PATH/TO/table.csv`."""
-    name, equals, value = word.partition("=")
-    if not equals:
-        name, value = "", word
-    return f"{name}{equals}{_WITHIN.sub(ELSEWHERE, _absolute(value))}"
-
-
-def _absolute(value: str) -> str:
+    name, equals, value = word.partition("=") if "=" in word else ("", "", word)
     # Greedy up to the last separator, so that only the name of the file stays.
-    found = _BEGINNING.match(value)
-    return value if found is None else ELSEWHERE + value[found.end() :]
+    if found := _BEGINNING.match(value):
+        value = ELSEWHERE + value[found.end() :]
+    return f"{name}{equals}{_WITHIN.sub(ELSEWHERE, value)}"
 
 
 def portable_command(command: str) -> str:
     """Removes the folders of one machine from a command."""
     try:
-        words = shlex.split(command)
+        return shlex.join(map(portable, shlex.split(command)))
     except ValueError:  # quotes that do not match
         return portable(command)
-    return shlex.join(portable(word) for word in words)
 
 
 def shared_words(constants: Sequence[str]) -> list[str]:
@@ -56,24 +50,19 @@ def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
     shared = shared_words(constants)
     is_recipe = any(word.lstrip("+").startswith("experiment=") for word in shared)
     overrides = [[portable(word) for word in run.entry.overrides] for run in setting.runs]
+    words = dict.fromkeys(word for words in overrides for word in words)
+    seeds = {name: [w.partition("=")[2] for w in words if w.lstrip("+").partition("=")[0] == name] for name in SEEDS}
+    seeds = {name: values for name, values in seeds.items() if values}
+    rest = [w for w in overrides[0] if w.lstrip("+").partition("=")[0] not in SEEDS]
     if len(overrides) == 1:
         # An experiment can be a sweep by itself.
-        return [_command([*shared, *overrides[0], *(["hydra.mode=RUN"] if is_recipe else [])])]
-    seeds: dict[str, list[str]] = {}
-    rest = []
-    for word in dict.fromkeys(word for words in overrides for word in words):
-        name, _, value = word.lstrip("+").partition("=")
-        if name in SEEDS:
-            seeds.setdefault(name, []).append(value)
-        elif word in overrides[0]:
-            rest.append(word)
+        lines = [[*overrides[0], *(["hydra.mode=RUN"] if is_recipe else [])]]
     # Hydra's grid runs every combination, so pairs of seeds that are no product need a command each.
-    if not seeds or math.prod(map(len, seeds.values())) != len(overrides):
-        return [_command([*shared, *words]) for words in overrides]
-    # An experiment can bring its own sweeper and name, which these replace.
-    alone = ["hydra/sweeper=grid", "sweep.name=again"] if is_recipe else []
-    return [_command(["-m", *shared, *rest, *(f"{name}={','.join(v)}" for name, v in seeds.items()), *alone])]
-
-
-def _command(words: Sequence[str]) -> str:
-    return f"python train.py {shlex.join(words)}".strip()
+    elif not seeds or math.prod(map(len, seeds.values())) != len(overrides):
+        lines = overrides
+    else:
+        # An experiment can bring its own sweeper and name, which these replace.
+        alone = ["hydra/sweeper=grid", "sweep.name=again"] if is_recipe else []
+        lines = [[*rest, *(f"{name}={','.join(values)}" for name, values in seeds.items()), *alone]]
+        shared = ["-m", *shared]
+    return [f"python train.py {shlex.join([*shared, *line])}".strip() for line in lines]

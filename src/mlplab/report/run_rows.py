@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 
 from mlplab.report.charts import DARK, MARKS, SERIES
-from mlplab.report.learning_curves import thinned
+from mlplab.report.learning_curves import best_place, thinned
 from mlplab.report.report_tables import parameters_of
 from mlplab.report.rerun_commands import shared_words
-from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
+from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.ranked_settings import Setting, pareto_front
-from mlplab.sweeps.reading.sweep_records import SHOWN_STATES, RunRecord, as_number
-from mlplab.sweeps.reading.time_to_target import seconds_to
+from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front
+from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
+from mlplab.sweeps.reading.time_to_target import time_of
 
 MOST_MARKS = 1000
 """Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""
 
-MOST_CHOICES = 20
-"""Values of a parameter that can have a colour each."""
+MOST_CHOICES, MOST_DIMENSIONS = 20, 9
+"""Values of a parameter that can have a colour each, and parameters in the parallel coordinates."""
 
 DIGITS = 6
 """Significant digits of numbers in a page."""
@@ -36,24 +37,17 @@ TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 class RunRows:
     """Collects the values of a sweep's runs that its figures draw.
 
-    A row has `j` (number of the job), `s` (place of its setting), `y` (its objective or None), `o` (the second one),
-    `state`, `c` (its choice, which has a colour), `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and `b`
-    (when it began and ended, in `unit`), `p` (its best epoch as a share of all), `h` (seconds to the target), `f` (its
-    setting is on the Pareto front), and a `v0`, `v1`, … for each swept parameter.
-
-    Attributes:
-        rows: of the runs.
-        keys: swept parameter → its key in the rows.
-        choice: parameter (`arm` or `data set`, too) whose values have colours; None if there is none.
-        palette: choice → colour.
-        unit: of the times.
+    A row has `j` (number of the job), `s` (place of its setting), `c` (its choice), `y` (its objective or None), `o`
+    (the second one), `state`, `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and `b` (when it began and
+    ended, in `unit`), `p` (its best epoch as a share of all), `h` (seconds to the target), `f` (its setting is on the
+    Pareto front), and a `v0`, `v1`, … for each swept parameter.
     """
 
-    rows: list[dict[str, Any]]
-    keys: Mapping[str, str]
-    choice: str | None
-    palette: Mapping[str, str]
-    unit: str
+    rows: list[dict[str, Any]]  # of the runs
+    keys: Mapping[str, str]  # swept parameter → its key in the rows
+    choice: str | None  # parameter (`arm` or `data set`, too) whose values have colours; None if there is none
+    palette: Mapping[str, str]  # choice → colour
+    unit: str  # of the times
 
     @cached_property
     def states(self) -> list[str]:
@@ -63,11 +57,8 @@ class RunRows:
 
     def used_by(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns the rows with those of their values that a specification mentions, and maybe a few more."""
-        text = json.dumps(spec)
-        used = [name for name in self.rows[0] if f'"{name}"' in text or f"datum.{name}" in text] if self.rows else []
-        used += [
-            key for key in self.keys.values() if key not in used and (f'"{key}"' in text or f"datum.{key}" in text)
-        ]
+        text, names = json.dumps(spec), dict.fromkeys([*(self.rows[0] if self.rows else ()), *self.keys.values()])
+        used = [name for name in names if f'"{name}"' in text or f"datum.{name}" in text]
         return [{name: row[name] for name in used if name in row} for row in self.rows]
 
     @property
@@ -78,18 +69,14 @@ class RunRows:
         """Returns the rows by columns, in as few characters as possible: texts as places in a list."""
         table: dict[str, Any] = {}
         for name in dict.fromkeys(name for row in self.rows for name in row):
-            values = [_short(row.get(name)) for row in self.rows]
-            texts = list(dict.fromkeys(values))
-            if len(texts) == 1 or any(isinstance(text, str) for text in texts):
-                place = {text: index for index, text in enumerate(texts)}
-                table[name] = {"of": texts, "at": [place[value] for value in values] if len(texts) > 1 else 0}
+            values = [row.get(name) for row in self.rows]
+            values = [float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for value in values]
+            place = {text: index for index, text in enumerate(dict.fromkeys(values))}
+            if len(place) == 1 or any(isinstance(text, str) for text in place):
+                table[name] = {"of": list(place), "at": [place[v] for v in values] if len(place) > 1 else 0}
             else:
                 table[name] = values
         return table
-
-
-def _short(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def run_rows(analysis: SweepAnalysis) -> RunRows:
@@ -97,97 +84,65 @@ def run_rows(analysis: SweepAnalysis) -> RunRows:
     sweep, settings = analysis.sweep, analysis.settings
     keys = {name: f"v{place}" for place, name in enumerate(parameters_of(analysis))}
     choice = choice_of(analysis)
-    kept = _kept(sum(len(setting.runs) for setting in settings))
+    kept, n = set(range(sum(len(setting.runs) for setting in settings))), MOST_MARKS // 5
+    if len(kept) > MOST_MARKS:  # of settings in the order of their ranks
+        kept = {*range(n), *(n + thinned(len(kept) - n, MOST_MARKS - n)).tolist()}
     front = {id(setting) for setting in pareto_front(settings, sweep.objectives)} if len(sweep.objectives) > 1 else ()
-    begun = [run.period[0] for run in sweep.runs if run.period is not None]
-    ended = max((run.period[1] for run in sweep.runs if run.period is not None), default=0.0)
-    first = min(begun, default=0.0)
-    span = ended - first
-    unit = next((unit for unit, seconds in TIMES.items() if span < 120 * seconds), "days")
+    periods = [run.period for run in sweep.runs if run.period is not None] or [(0.0, 0.0)]
+    first, last = min(begun for begun, _ in periods), max(ended for _, ended in periods)
+    unit = next((unit for unit, seconds in TIMES.items() if last - first < 120 * seconds), "days")
     rows: list[dict[str, Any]] = []
     for s, setting in enumerate(settings):
         for run in setting.runs:
             row = {"j": run.entry.number, "s": s, "c": _choice(choice, setting, run), **_outcome(analysis, run)}
             row |= {"stage": setting.stage, "data": setting.data_set, "kept": int(len(rows) in kept)}
-            if front:
-                row["f"] = int(id(setting) in front)
-            if run.period is not None:
-                row |= {
-                    "a": (run.period[0] - min(begun)) / TIMES[unit],
-                    "b": (run.period[1] - min(begun)) / TIMES[unit],
-                }
+            row |= {"f": int(id(setting) in front)} if front else {}
+            for name, moment in zip("ab", run.period or (), strict=False):
+                row[name] = (moment - first) / TIMES[unit]
             for name, value in run.entry.values.items():
                 axis = analysis.axes.get(name)
                 number = as_number(value) if axis is None or not axis.choices else None
                 row[keys[name]] = value_text(value) if number is None else number
             rows.append(row)
-    found = list(dict.fromkeys(row["c"] for row in rows)) if choice is not None else []
+    found = dict.fromkeys(row["c"] for row in rows) if choice is not None else {}
     axis = analysis.axes.get(choice or "")
-    ordered = [text for text in (axis.choices if axis is not None else found) if text in found]
+    ordered = [text for text in (axis.choices if axis is not None else ()) if text in found]
     ordered += [text for text in found if text not in ordered]
-    return RunRows(rows, keys, choice, dict(zip(ordered, _colours(len(ordered)), strict=True)), unit)
+    # Beyond those of the series, hues a golden angle apart stay apart, however many there are.
+    colours = [*SERIES, *(f"hsl({137.5 * place % 360:.0f},45%,52%)" for place in range(len(ordered)))]
+    return RunRows(rows, keys, choice, dict(zip(ordered, colours, strict=False)), unit)
 
 
 def _outcome(analysis: SweepAnalysis, run: RunRecord) -> dict[str, Any]:
-    objectives = analysis.sweep.objectives
-    has_value = run.state in ("finished", "pruned")
+    objectives, has_value = analysis.sweep.objectives, run.state in ("finished", *UNRANKED)
     value = run.measured.get(objectives[0].metric) if has_value else None
     # It has ended, and what it is judged by is no number.
-    state = "failed" if run.state == "finished" and value is None else SHOWN_STATES.get(run.state, run.state)
-    row: dict[str, Any] = {"y": value, "state": state}
+    row: dict[str, Any] = {"y": value, "state": "failed" if run.state == "finished" and value is None else run.state}
     if len(objectives) > 1 and has_value:
         row["o"] = run.measured.get(objectives[1].metric)
-    if run.state == "finished" and run.best_epoch is not None and run.epochs >= 3:
-        row["p"] = min(run.best_epoch / run.epochs, 1.0)
+    if (place := best_place(run)) is not None:
+        row["p"] = place
     if analysis.sweep.target is not None:
-        seconds = seconds_to(run, analysis.sweep.target)
+        seconds, *_ = time_of(run, analysis.sweep.target)
         row["h"] = seconds if math.isfinite(seconds) else None
     return row
-
-
-def _kept(n: int) -> set[int]:
-    """Returns which of n runs, the best ones first, have a mark of their own."""
-    if n <= MOST_MARKS:
-        return set(range(n))
-    best = MOST_MARKS // 5
-    return {*range(best), *(best + thinned(n - best, MOST_MARKS - best)).tolist()}
 
 
 def choice_of(analysis: SweepAnalysis) -> str | None:
     """Chooses the parameter whose values have a colour each: the arms, else the choice that matters most."""
     if analysis.arms:
         return "arm"
-    axes, settings = analysis.axes.values(), analysis.searched
-    shares = analysis.effects.alone if analysis.effects is not None else {}
-    choices = [axis for axis in axes if 1 < len(axis.choices) <= MOST_CHOICES]
-    if analysis.sweep.data_sets:
-        choices = [axis for axis in choices if not tells_data_sets_apart(axis.name, settings)]
+    choices = [axis for axis in analysis.by_effect if 1 < len(axis.choices) <= MOST_CHOICES]
     # Names before numbers, of which an axis can be made.
-    choices.sort(key=lambda axis: (all(_is_number(text) for text in axis.choices), -shares.get(axis.name, 0.0)))
+    choices.sort(key=lambda axis: all(number_in(text) is not None for text in axis.choices))
     return choices[0].name if choices else "data set" if analysis.sweep.data_sets else None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _choice(choice: str | None, setting: Setting, run: RunRecord) -> str:
-    if choice == "arm":
-        return setting.arm or ""
-    if choice == "data set":
-        return setting.data_set
+    if choice in ("arm", "data set"):
+        return setting.data_set if choice == "data set" else setting.arm or ""
     value = run.entry.values.get(choice) if choice is not None else None
     return "" if value is None else value_text(value)
-
-
-def _colours(n: int) -> list[str]:
-    """Returns n colours, no two of them alike."""
-    # Hues a golden angle apart stay apart, however many there are.
-    return [*SERIES, *(f"hsl({137.5 * place % 360:.0f},45%,52%)" for place in range(n))][:n]
 
 
 def page_data(shared: RunRows, analysis: SweepAnalysis) -> dict[str, Any]:
@@ -195,7 +150,7 @@ def page_data(shared: RunRows, analysis: SweepAnalysis) -> dict[str, Any]:
     return {
         "n": len(shared.rows),
         "columns": shared.columns(),
-        "parameters": [[shared.keys[name], name] for name in parameters_of(analysis)],
+        "parameters": [[key, name] for name, key in shared.keys.items()],
         "shared": shared_words(analysis.sweep.constants),
         "seeds": SEEDS,
         "objective": analysis.objective.label,
@@ -208,23 +163,23 @@ def page_data(shared: RunRows, analysis: SweepAnalysis) -> dict[str, Any]:
     }
 
 
-def dimensions(analysis: SweepAnalysis, shared: RunRows, most: int = 9) -> list[dict[str, Any]]:
+def dimensions(analysis: SweepAnalysis, shared: RunRows) -> list[dict[str, Any]]:
     """Describes the axes of the parallel coordinates: parameters by their importance, then the objective.
 
     Values are placed between 0 and 1, in the order of `choices` or from `low` to `high`, as logarithms if `log`.
     """
-    n = len(analysis.searched)
+    searched = analysis.searched
     # Of a comparison, those that most arms have.
-    varying = [a for a in analysis.by_effect if 2 * sum(a.name in s.values for s in analysis.searched) >= n]
+    varying = [a for a in analysis.by_effect if 2 * sum(a.name in s.values for s in searched) >= len(searched)]
     found: list[dict[str, Any]] = []
-    for axis in varying[:most]:
+    for axis in varying[:MOST_DIMENSIONS]:
         low, high = axis.ends or (0.0, 1.0)
         place = {"choices": list(axis.choices)} if axis.choices else {"log": axis.is_log, "low": low, "high": high}
         found.append({"key": shared.keys[axis.name], "title": analysis.names.get(axis.name, axis.name), **place})
     scale = analysis.objective
     low, high = scale.transformed(np.array([scale.low, scale.high])).tolist()
-    title = analysis.sweep.objective.metric
-    return [*found, {"key": "y", "title": title, "log": scale.is_log, "low": low, "high": high}]
+    metric = analysis.sweep.objective.metric
+    return [*found, {"key": "y", "title": metric, "log": scale.is_log, "low": low, "high": high}]
 
 
 def as_json(value: Any) -> str:

@@ -1,8 +1,10 @@
 """Everything that a report says about a sweep, computed from its directory."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -10,11 +12,10 @@ from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import results_of
-from mlplab.report.learning_curves import thinned
 from mlplab.report.paired_tests import PairedTest, tests_between
-from mlplab.report.parameter_axes import ParameterAxis, Values, axis_of
-from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
-from mlplab.sweeps.reading.formatting import metric_words, value_text
+from mlplab.report.parameter_axes import ParameterAxis, axis_of
+from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
+from mlplab.sweeps.reading.formatting import value_text, words_of
 from mlplab.sweeps.reading.ranked_settings import (
     VALUELESS,
     Setting,
@@ -24,77 +25,52 @@ from mlplab.sweeps.reading.ranked_settings import (
     settings_of,
     short_names,
 )
-from mlplab.sweeps.reading.sweep_reading import read_sweep
-from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord
-
-MOST_SETTINGS = 2000
-"""Settings of a search from which importances are computed."""
+from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord, Values
 
 
 @dataclass(frozen=True)
 class SweepAnalysis:
-    """A sweep and the conclusions from it.
-
-    Attributes:
-        sweep: as it was read.
-        settings: ranked.
-        names: swept parameter → short name.
-        axes: swept parameter → axis.
-        objective: axis on which the objective of searched settings is drawn.
-        effects: None if there are too few settings.
-        arms: empty unless the sweep is a comparison.
-        tests: between settings that ran on the same seeds.
-        findings: results first, then caveats.
-    """
+    """A sweep and the conclusions from it."""
 
     sweep: SweepRecord
-    settings: list[Setting]
-    names: Mapping[str, str]
-    axes: dict[str, ParameterAxis]
-    objective: ChartAxis
-    effects: Effects | None
-    arms: list[ArmResult]
-    tests: list[PairedTest]
-    findings: list[Finding]
+    settings: list[Setting]  # ranked
+    names: Mapping[str, str]  # swept parameter → short name
+    axes: dict[str, ParameterAxis]  # of the swept parameters
+    objective: ChartAxis  # on which the objective of searched settings is drawn
+    effects: Effects | None  # None if there are too few settings
+    arms: list[ArmResult]  # empty unless the sweep is a comparison
+    tests: list[PairedTest]  # between settings that ran on the same seeds
+    findings: list[Finding]  # results first, then caveats
 
-    @property
+    @cached_property
     def searched(self) -> list[Setting]:
         return of_stage(self.settings, "search")
 
     @property
     def by_effect(self) -> list[ParameterAxis]:
-        """Lists the axes of the parameters that vary, those that matter most first."""
+        """Lists the axes of the parameters that vary on some data set, those that matter most first."""
         shares = self.effects.alone if self.effects is not None else {}
         varying = [axis for axis in self.axes.values() if axis.n_buckets > 1]
+        if self.sweep.data_sets:  # which are not compared
+            varying = [axis for axis in varying if not tells_data_sets_apart(axis.name, self.searched)]
         return sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))
-
-
-def analyse(directory: Path) -> SweepAnalysis:
-    """Reads a sweep and draws the conclusions.
-
-    Raises:
-        UserError: the directory holds no sweep.
-    """
-    return conclusions(read_sweep(directory))
 
 
 def conclusions(sweep: SweepRecord) -> SweepAnalysis:
     """Draws the conclusions from a sweep, or from runs that were pooled."""
     settings = settings_of(sweep)
-    searched = of_stage(settings, "search")
-    axes = {}
     # Of the search alone, as its reruns only repeat values of it.
+    searched, axes = of_stage(settings, "search"), {}
     for name in names_of(searched):
         # Arms have parameters of their own, and others are drawn under a condition only.
         values = [setting.values[name] for setting in searched if name in setting.values]
         axes[name] = axis_of(name, values, sweep.spaces_of(name))
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
-    objective = value_axis(metric_words(sweep.objective.metric), scores, sweep.objective.sign)
+    objective = value_axis(words_of(sweep.objective.metric), scores, sweep.objective.sign)
     arms = arms_of(settings)
     # With several objectives no setting is the best one against which others could be tested.
     # Folds share their training rows, so that their differences are not independent, as a test wants them.
-    can_test = len(sweep.objectives) == 1 and sweep.repetition == "seed"
-    tests = tests_between(settings) if can_test else []
+    tests = tests_between(settings) if len(sweep.objectives) == 1 and sweep.repetition == "seed" else []
     results = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms)]
     findings = [*sweep.told, *results, *caveats_of(sweep, settings, axes)]
     effects = _effects(sweep, searched, axes, objective)
@@ -107,31 +83,28 @@ def _effects(
     """Computes how much parameters matter: from the means of a full grid, else from the ranks of all settings."""
     ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
     finished = [setting for setting in ranked if setting.validation.mean is not None]
-    if sweep.data_sets:
-        axes = {name: axis for name, axis in axes.items() if not tells_data_sets_apart(name, ranked)}
+    names = [name for name in axes if not (sweep.data_sets and tells_data_sets_apart(name, ranked))]
     # Pruned settings have no comparable mean, but a place behind the others.
     if len(finished) == len(ranked):
-        names = [name for name in axes if all(name in setting.values for setting in finished)]
-        places = _places(axes, names, finished)
+        common = [name for name in names if all(name in setting.values for setting in finished)]
+        places = _places(axes, common, finished)
         is_whole = np.isfinite(places).all(axis=1)
         means, variances = _scaled(sweep, finished, objective)
         noise = variances[is_whole & np.isfinite(variances)]
-        found = grid_effects(names, places[is_whole], means[is_whole], float(noise.mean()) if len(noise) else None)
-        if found is not None:
+        noise_of_all = float(noise.mean()) if len(noise) else None
+        if (found := grid_effects(common, places[is_whole], means[is_whole], noise_of_all)) is not None:
             return found
-    ranks = np.zeros(len(ranked))
-    for data_set, those in by_data_set(ranked).items():
-        keys = {key: place for place, key in enumerate(sorted({setting.sort_key() for setting in those}))}
-        for place, setting in enumerate(ranked):
-            if setting.data_set == data_set:
-                ranks[place] = keys[setting.sort_key()] / len(keys)
-    if len(ranked) > MOST_SETTINGS:  # which are in the order of their ranks, so evenly spaced ones are like all
-        kept = thinned(len(ranked), MOST_SETTINGS)
-        ranked, ranks = [ranked[place] for place in kept], ranks[kept]
-    names = list(axes)
-    choices = [bool(axes[name].choices) for name in names]
-    ends = [axes[name].ends or (0.0, 1.0) for name in names]
-    return search_effects(names, _places(axes, names, ranked), ranks, choices, ends)
+    # On each data set by themselves; equal keys share a rank.
+    keys = {data: sorted({s.sort_key() for s in those}) for data, those in by_data_set(ranked).items()}
+    orders = {data: {key: rank / len(those) for rank, key in enumerate(those)} for data, those in keys.items()}
+    ranks = np.array([orders[setting.data_set][setting.sort_key()] for setting in ranked])
+    choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends or (0.0, 1.0) for name in names]
+    given = (names, _places(axes, names, ranked), ranks, choices, ends)
+    if len(ranked) <= MOST_SETTINGS:
+        return search_effects(*given)
+    # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(search_effects, *given).result()
 
 
 def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:
@@ -156,10 +129,10 @@ def _scaled(sweep: SweepRecord, settings: Sequence[Setting], objective: ChartAxi
     runs = [objective.transformed(np.array(setting.validation.values)) for setting in settings]
     variances = np.array([values.var() if len(values) > 1 else np.nan for values in runs])
     data_sets = np.array([setting.data_set for setting in settings])
-    for data_set in sweep.data_sets:
+    for data_set in {*data_sets} if sweep.data_sets else ():
         # Values on different data have no common level and scale.
         inside = data_sets == data_set
-        deviation = float(means[inside].std()) or 1.0 if inside.any() else 1.0
-        means[inside] = (means[inside] - means[inside].mean()) / deviation if inside.any() else 0.0
+        deviation = float(means[inside].std()) or 1.0
+        means[inside] = (means[inside] - means[inside].mean()) / deviation
         variances[inside] /= deviation**2
     return means, variances

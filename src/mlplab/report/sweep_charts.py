@@ -1,39 +1,24 @@
-"""The figures of a sweep as Vega-Lite specifications: which ones it gets, their rows and their marks."""
+"""The figures of a sweep as Vega-Lite specifications: which ones it gets, their rows and their marks, by Altair."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from mlplab.report.chart_parts import (
-    CHOSEN,
-    CHOSEN_SETTINGS,
-    EPOCHS,
-    PERCENT,
-    RUN,
-    WHOLE,
-    WITH_VALUE,
-    Panel,
-    inline,
-    parameter_x,
-    scaled,
-    span,
-    value,
-    zoom,
-)
-from mlplab.report.charts import INK, MARKS, MUTED, SERIES, Chart, value_axis
+from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, value_axis
 from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.run_rows import RunRows, dimensions
-from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
-from mlplab.sweeps.reading.formatting import goal, metric_words, number
+from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.sweeps.reading.formatting import goal, number, words_of
 from mlplab.sweeps.reading.ranked_settings import Setting, contenders
 
-MOST_PARAMETERS = 24
-"""Figures of single parameters; those with the largest effect are drawn."""
+MOST_PARAMETERS, MOST_DATA_SETS = 24, 4
+"""Parameters and data sets with figures of their own; the parameters are those with the largest effect."""
 
 MOST_PAIRS, LEAST_SHARE = 4, 0.02
 """Heat maps of pairs, and the share of the variance below which a pair gets none."""
@@ -44,77 +29,186 @@ MOST_ON_A_LINE = 40
 MOST_CURVES, MOST_DRAWN = 5, 24
 """Settings whose curves are shown at once, and those that a choice of runs can bring there."""
 
-MOST_DATA_SETS = 4
-"""Data sets with figures of their own, as their values have no common scale."""
+CHOSEN, CHOSEN_SETTINGS = "!chosen || chosen.runs[datum.j]", "!chosen || chosen.settings[datum.s]"
+"""Filters by the runs that are chosen in the page."""
+
+WITH_VALUE = "isValid(datum.y) && datum.state == 'finished'"
+RUN = [alt.Tooltip("j:Q", title="job")]
+"""Tooltip of a single run, which the page fills with all of its values."""
+
+WHOLE, PERCENT = alt.Axis(format=",d", tickMinStep=1, tickCount=6), alt.Axis(format=".0%", tickCount=5)
+EPOCHS = alt.X("x:Q", title="epoch (number)", scale=alt.Scale(nice=False, zero=False), axis=WHOLE)
+WIDTH, WIDE, HEIGHT = 420, 860, 260
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Holds the parts that the figures of a sweep share, on one of its data sets (empty if it has one)."""
+
+    analysis: SweepAnalysis
+    shared: RunRows
+    data: str = ""
+
+    @cached_property
+    def y(self) -> ChartAxis:
+        """Returns the axis of the objective."""
+        scores = [s.score for s in self.analysis.searched if s.data_set == self.data]
+        objective = self.analysis.objective
+        return value_axis(objective.label, np.array(scores, np.float64), self.sign) if self.data else objective
+
+    @property
+    def sign(self) -> int:
+        return self.analysis.sweep.objective.sign
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Lists the runs of the search that have a mark."""
+        searched = [row for row in self.shared.rows if row["stage"] == "search" and row["state"] in MARKS]
+        return [row for row in searched if self.data in ("", row["data"])]
+
+    @property
+    def runs(self) -> Any:
+        """Returns a chart of the chosen runs."""
+        return alt.Chart(alt.NamedData(name="runs")).transform_filter(CHOSEN)
+
+    @property
+    def searched(self) -> Any:
+        """Returns a chart of those of the search, on this data set."""
+        marked = f"datum.stage == 'search' && indexof({json.dumps(list(MARKS))}, datum.state) >= 0"
+        return self.runs.transform_filter(marked + (f" && datum.data == {json.dumps(self.data)}" if self.data else ""))
+
+    @property
+    def points(self) -> Any:
+        """Returns a mark for each of them: what is beyond the axis, or without a value, a little inside its ends."""
+        low, high = self.y.at(0.03), self.y.at(0.97)
+        inside = f"datum.y > {self.y.high} ? {high} : datum.y < {self.y.low} ? {low} : datum.y"
+        place = f"isValid(datum.y) ? ({inside}) : {high if self.sign > 0 else low}"
+        placed = self.kept(self.searched).transform_calculate(place=place)
+        marks = placed.mark_point(filled=True, size=34, opacity=1, fillOpacity=0.7 if len(self.rows) < 500 else 0.45)
+        return marks.encode(y=scaled(self.y, "place"), color=self.colour, shape=self.shape, tooltip=RUN)
+
+    def kept(self, chart: Any) -> Any:
+        """Leaves out runs that have no mark of their own, as there are too many."""
+        return chart.transform_filter("datum.kept") if self.shared.is_thinned else chart
+
+    @property
+    def sampled(self) -> str:
+        n = sum(row["kept"] for row in self.shared.rows)
+        sampled = f" Drawn are {n:,} of {len(self.shared.rows):,} runs, the best ones among them."
+        return sampled if self.shared.is_thinned else ""
+
+    @property
+    def note(self) -> str:
+        # Of all runs, not of the means alone from which the axis is made.
+        n = sum(not self.y.low <= row["y"] <= self.y.high for row in self.rows if row["y"] is not None)
+        return replace(self.y, n_beyond=n).note() + self.sampled
+
+    @property
+    def colour(self) -> Any:
+        palette = self.shared.palette
+        scale = alt.Scale(domain=list(palette), range=list(palette.values()))
+        legend = alt.Legend(symbolOpacity=1, symbolStrokeWidth=2)
+        colour = alt.Color("c:N", scale=scale, title=self.shared.choice, legend=legend)
+        return colour if palette else alt.value(next(iter(SERIES)))
+
+    @property
+    def shape(self) -> alt.Shape:
+        states = self.shared.states
+        scale = alt.Scale(domain=states, range=[MARKS[state] for state in states])
+        legend: Any = alt.Undefined if len(states) > 1 else None
+        return alt.Shape("state:N", scale=scale, title="run", legend=legend)
+
+    def told(self, **values: str) -> list[alt.Tooltip]:
+        """Returns a tooltip of the choice, and of fields with their titles."""
+        choice = [alt.Tooltip("c:N", title=self.shared.choice)] if self.shared.palette else []
+        return [*choice, *(value(field, title) for field, title in values.items())]
+
+    def chart(
+        self, name: str, title: str, caption: str, *layers: Any, height: int = HEIGHT, is_wide: bool = False
+    ) -> Chart:
+        """Completes a specification, which Altair checks against the schema of Vega-Lite."""
+        drawn = alt.layer(*layers).properties(width=WIDE if is_wide else WIDTH, height=height)
+        spec = drawn.configure(**CONFIG).to_dict()
+        spec["params"] = [{"name": "chosen", "value": None}, *spec.get("params", [])]
+        on = f", {self.data}" if self.data else ""
+        return Chart(name + on, title + on, caption, spec, is_wide)
+
+
+def value(field: str, title: str, form: str = ".4~g") -> alt.Tooltip:
+    """Returns the line of a tooltip for a number."""
+    return alt.Tooltip(f"{field}:Q", title=title, format=form)
+
+
+def zoom() -> Any:
+    """Returns what moves and zooms a figure."""
+    # Without a key a wheel scrolls the page. A pinch on a trackpad arrives as a wheel with Ctrl.
+    return alt.selection_interval(bind="scales", zoom="wheel![event.ctrlKey || event.shiftKey]")
+
+
+def scaled(axis: ChartAxis, field: str, channel: Any = alt.Y, values: Sequence[float] = ()) -> Any:
+    """Encodes a field along an axis of numbers."""
+    low, high = np.log10([axis.low, axis.high]) if axis.is_log else (0, 0)
+    if not values and high - low >= 2:  # lines at other numbers would be a thicket
+        values = [10.0**k for k in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
+    scale = alt.Scale(type="log" if axis.is_log else "linear", domain=[axis.low, axis.high], nice=False, clamp=True)
+    ticks = alt.Axis(format=".4~g", tickCount=6, values=values or alt.Undefined)
+    return channel(f"{field}:Q", scale=scale, title=axis.label, axis=ticks)
+
+
+def span(field: str, title: str, low: float, high: float, axis: Any = alt.Undefined, channel: Any = alt.X) -> Any:
+    """Encodes a field from one number to another."""
+    scale = alt.Scale(domain=[min(low, high), max(low, high)], nice=False, reverse=low > high)
+    return channel(f"{field}:Q", title=title, scale=scale, axis=axis)
+
+
+def parameter_x(axis: ParameterAxis, key: str) -> Any:
+    """Encodes a parameter along the x axis."""
+    if not axis.choices:
+        return scaled(axis.chart_axis(), key, alt.X, axis.numbers)
+    angle = -35 if sum(map(len, axis.choices)) > 44 else 0
+    shown = alt.Axis(labelAngle=angle, labelLimit=110, labelOverlap=False, grid=False)
+    return alt.X(f"{key}:N", sort=list(axis.choices), title=axis.chart_axis().label, axis=shown)
+
+
+def inline(rows: list[dict[str, Any]]) -> alt.Chart:
+    """Returns a chart of rows of its own."""
+    return alt.Chart(alt.InlineData(values=rows))
 
 
 def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
     """Returns section → its figures."""
-    whole = Panel(analysis, shared)
+    whole, effects, main = Panel(analysis, shared), analysis.effects, main_axis(analysis)
     panels = [replace(whole, data=data) for data in analysis.sweep.data_sets[:MOST_DATA_SETS] or [""]]
-    found = {name: make(whole, panels) for name, make in SECTIONS.items()}
-    return {name: [chart for chart in charts if chart is not None] for name, charts in found.items()}
-
-
-def _overview(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
-    main = main_axis(whole.analysis)
-    if main is not None:
-        yield from (lines_chart(panel, main, is_main=True) for panel in panels)
-    yield parallel_chart(whole)
-
-
-def _comparison(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
-    if whole.analysis.arms:
-        yield arms_chart(whole)
-    if whole.analysis.sweep.target is not None:
-        yield target_chart(whole)
-
-
-def _parameters(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
-    analysis = whole.analysis
-    searched, effects = analysis.searched, analysis.effects
-    if not np.isfinite([setting.score for setting in searched]).any():
-        return
-    if effects is not None:
-        yield effects_chart(whole)
-    if len(analysis.sweep.objectives) > 1:
-        yield front_chart(whole)
-    main, varying = main_axis(analysis), analysis.by_effect
-    if analysis.sweep.data_sets:  # which are not compared
-        varying = [axis for axis in varying if not tells_data_sets_apart(axis.name, searched)]
-    for axis in varying[:MOST_PARAMETERS]:
-        if axis is not main:
+    metric, is_search = analysis.sweep.objective.metric, analysis.sweep.asked.get("sweeper") == "optuna"
+    parameters: list[Chart | None] = []
+    if np.isfinite([setting.score for setting in analysis.searched]).any():
+        parameters += [effects_chart(whole), front_chart(whole)]
+        for axis in (axis for axis in analysis.by_effect[:MOST_PARAMETERS] if axis is not main):
             draw = lines_chart if is_on_a_line(analysis, axis) else points_chart
-            yield from (draw(panel, axis) for panel in panels)
-    # A cell would mix values on different data.
-    known_pairs = effects.pairs if effects is not None and not analysis.sweep.data_sets else {}
-    for names, share in sorted(known_pairs.items(), key=lambda item: -item[1])[:MOST_PAIRS]:
-        if share >= LEAST_SHARE:
+            parameters += [draw(panel, axis) for panel in panels]
+        # A cell would mix values on different data.
+        known = effects.pairs if effects is not None and not analysis.sweep.data_sets else {}
+        for names, share in sorted(known.items(), key=lambda item: -item[1])[:MOST_PAIRS]:
             # The parameter with more values lies along the wider side.
-            yield pair_chart(whole, *sorted((analysis.axes[name] for name in names), key=lambda axis: -axis.n_buckets))
-
-
-def _course(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
-    is_search = whole.analysis.sweep.asked.get("sweeper") == "optuna"
-    if is_search:
-        yield from map(history_chart, panels)
-    if is_search or len(whole.rows) >= 12:
-        yield from map(distribution_chart, panels)
-    yield timeline_chart(whole)
-    yield pruned_chart(whole)
-
-
-def _curves(whole: Panel, panels: list[Panel]) -> Iterable[Chart | None]:
-    metric = whole.analysis.sweep.objective.metric
-    # Objectives such as the number of parameters have no curve.
-    for name in dict.fromkeys([metric, "val/loss"] if metric.startswith("val/") else ["val/loss"]):
-        yield curves_chart(whole, name)
-    yield best_epoch_chart(whole)
-
-
-SECTIONS = {
-    "overview": _overview, "comparison": _comparison, "parameters": _parameters, "course": _course, "curves": _curves,
-}  # fmt: skip
+            axes = sorted((analysis.axes[name] for name in names), key=lambda axis: -axis.n_buckets)
+            parameters += [pair_chart(whole, *axes)] if share >= LEAST_SHARE else []
+    found: dict[str, list[Chart | None]] = {
+        "overview": [*(lines_chart(panel, main, is_main=True) for panel in panels if main), parallel_chart(whole)],
+        "comparison": [arms_chart(whole), target_chart(whole)],
+        "parameters": parameters,
+        "course": [
+            *(history_chart(panel) for panel in panels if is_search),
+            *(distribution_chart(panel) for panel in panels if is_search or len(whole.rows) >= 12),
+            timeline_chart(whole),
+            pruned_chart(whole),
+        ],
+        # Objectives such as the number of parameters have no curve.
+        "curves": [
+            *(curves_chart(whole, n) for n in dict.fromkeys([metric, "val/loss"]) if n.startswith("val/")),
+            best_epoch_chart(whole),
+        ],
+    }
+    return {name: [chart for chart in charts if chart is not None] for name, charts in found.items()}
 
 
 def main_axis(analysis: SweepAnalysis) -> ParameterAxis | None:
@@ -138,11 +232,8 @@ def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> 
     means = panel.searched.transform_filter(WITH_VALUE).transform_aggregate(
         mean="mean(y)", deviation="stdev(y)", runs="count()", groupby=[key, "c"]
     )
-    ends = {
-        "low": f"max(datum.mean - datum.deviation, {y.low})",
-        "high": f"min(datum.mean + datum.deviation, {y.high})",
-    }
-    band = means.transform_calculate(**ends).mark_area(opacity=0.18, clip=True)
+    low, high = f"max(datum.mean - datum.deviation, {y.low})", f"min(datum.mean + datum.deviation, {y.high})"
+    band = means.transform_calculate(low=low, high=high).mark_area(opacity=0.18, clip=True)
     told = panel.told(**{key: words}, mean=f"mean {y.label}", deviation="standard deviation", runs="runs")
     encoded = {"x": x, "y": scaled(y, "mean"), "color": panel.colour}
     layers = [
@@ -151,16 +242,14 @@ def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> 
         means.mark_point(filled=True, size=45, opacity=1).encode(tooltip=told, **encoded),
     ]
     over = [a.name for a in panel.analysis.by_effect if a.name not in (axis.name, panel.shared.choice)]
-    over = [name for name in over if not tells_data_sets_apart(name, panel.analysis.searched) or not panel.data]
     over = [f"{panel.analysis.sweep.repetition}s", *over]
     caption = f"Mean over {', '.join(over)}, with the standard deviation as a band.{y.note()}"
     if lost := sum(row["y"] is None for row in panel.rows):
         # At the worse end, those of each choice a little further in.
         edge = [y.at(0.97 - 0.05 * k if panel.sign > 0 else 0.03 + 0.05 * k) for k in range(max(len(palette), 1))]
+        place = f"{json.dumps(edge)}[max(0, indexof({json.dumps(list(palette))}, datum.c))]"
         marks = panel.searched.transform_filter("!isValid(datum.y)")
-        marks = marks.transform_aggregate(runs="count()", groupby=[key, "c", "state"]).transform_calculate(
-            edge=f"{json.dumps(edge)}[max(0, indexof({json.dumps(list(palette))}, datum.c))]"
-        )
+        marks = marks.transform_aggregate(runs="count()", groupby=[key, "c", "state"]).transform_calculate(edge=place)
         told = [alt.Tooltip("state:N"), *panel.told(**{key: words}, runs="runs")]
         encoded |= {"y": scaled(y, "edge"), "shape": panel.shape, "tooltip": told}
         layers.append(marks.mark_point(filled=True, size=60, opacity=0.9).encode(**encoded))
@@ -173,61 +262,46 @@ def points_chart(panel: Panel, axis: ParameterAxis) -> Chart:
     """Shows the objective against a parameter: a mark for each run, and the mean of each choice."""
     y, key = panel.y, panel.shared.keys[axis.name]
     x, words = parameter_x(axis, key), axis.chart_axis().label
-    points = panel.points.transform_filter(f"isValid(datum.{key})").encode(
-        x=x, y=scaled(y, "place"), color=panel.colour, shape=panel.shape, tooltip=RUN
-    )
-    caption = "A mark is a run."
+    points, caption = panel.points.transform_filter(f"isValid(datum.{key})").encode(x=x), "A mark is a run."
+    layers = [points.add_params(zoom())]
     if axis.choices:
         # Equal values would hide each other.
-        points = points.transform_calculate(aside="(datum.j * 0.618034) % 1")
-        points = points.encode(xOffset=alt.XOffset("aside:Q", scale=alt.Scale(domain=[-0.6, 1.6])))
+        aside = alt.XOffset("aside:Q", scale=alt.Scale(domain=[-0.6, 1.6]))
+        points = points.transform_calculate(aside="(datum.j * 0.618034) % 1").encode(xOffset=aside)
         means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.{key})")
         means = means.transform_aggregate(mean="mean(y)", groupby=[key]).mark_tick(thickness=2.5, size=34, color=INK)
         told = [alt.Tooltip(f"{key}:N", title=words), value("mean", f"mean {y.label}")]
         layers = [points, means.encode(x=x, y=scaled(y, "mean"), tooltip=told)]
         caption = "A mark is a run, the bar the mean."
-    else:
-        layers = [points.add_params(zoom())]
     return panel.chart(f"by_{axis.name}", f"{y.label.capitalize()} by {words}", caption + panel.note, *layers)
 
 
 def parallel_chart(panel: Panel) -> Chart | None:
     """Shows each run as a line through its values, on an axis for each parameter; axes are brushed in the page."""
-    analysis, axes = panel.analysis, dimensions(panel.analysis, panel.shared)
-    if len(axes) < 2 or len(panel.rows) < 3 or analysis.sweep.data_sets:
+    axes = {f"d{place}": axis for place, axis in enumerate(dimensions(panel.analysis, panel.shared))}
+    if len(axes) < 2 or len(panel.rows) < 3 or panel.analysis.sweep.data_sets:
         return None
-    names: list[Any] = [f"d{place}" for place in range(len(axes))]
-    lines = panel.kept(panel.runs).transform_calculate(
-        **{name: _placed(axis) for name, axis in zip(names, axes, strict=True)}
-    )
+    placed = {name: _placed(axis) for name, axis in axes.items()}
     # Over axes that a run does not have, its line goes on to the next one.
-    lines = lines.transform_fold(names, as_=["axis", "at"]).transform_filter("isValid(datum.at)")
-    titles = json.dumps({name: axis["title"] for name, axis in zip(names, axes, strict=True)})
+    lines = panel.kept(panel.runs).transform_calculate(**placed).transform_fold([*axes], as_=["axis", "at"])
+    lines = lines.transform_filter("isValid(datum.at)")
+    titles = json.dumps({name: axis["title"] for name, axis in axes.items()})
     head = alt.Axis(
         orient="top", domain=False, grid=False, labelAngle=0, labelLimit=110, labelPadding=12, labelOverlap=False,
         labelColor=INK, labelExpr=f"{titles}[datum.value]",
     )  # fmt: skip
-    x = alt.X("axis:N", sort=None, scale=alt.Scale(domain=names, padding=0.4), title=None, axis=head)
-    at = alt.Y("at:Q", scale=alt.Scale(domain=[0, 1]), axis=None)
-    low = alt.Y("low:Q", axis=None)
-    ticks = [
-        {"axis": name, "at": place, "text": text}
-        for name, axis in zip(names, axes, strict=True)
-        for place, text in _ticks(axis)
-    ]
-    rules = inline([{"axis": name, "low": 0, "high": 1} for name in names]).mark_rule(color=MUTED)
+    x = alt.X("axis:N", sort=None, scale=alt.Scale(domain=[*axes], padding=0.4), title=None, axis=head)
+    at, low = alt.Y("at:Q", scale=alt.Scale(domain=[0, 1]), axis=None), alt.Y("low:Q", axis=None)
+    ticks = [{"axis": n, "at": place, "text": text} for n, axis in axes.items() for place, text in _ticks(axis)]
+    rules = inline([{"axis": name, "low": 0, "high": 1} for name in axes]).mark_rule(color=MUTED)
     brushes = alt.Chart(alt.NamedData(name="brushes")).mark_rule(strokeWidth=16, opacity=0.25, color=INK)
     text: dict[str, Any] = {"align": "left", "dx": 5, "fontSize": 10.5, "limit": 90}
     halo: dict[str, Any] = {"stroke": "#ffffff", "strokeWidth": 3, "strokeJoin": "round"}
-    pale = max(0.15, min(0.8, 30 / len(panel.rows)))
+    lines = lines.mark_line(strokeWidth=1.4, strokeOpacity=max(0.15, min(0.8, 30 / len(panel.rows))))
     layers = [
-        lines.mark_line(strokeWidth=1.4, strokeOpacity=pale).encode(
-            x=x, y=at, detail="j:Q", color=panel.colour, tooltip=RUN
-        ),
-        rules.encode(x=x, y=low, y2="high:Q"),
-        brushes.encode(x=x, y=low, y2="high:Q"),
-        inline(ticks).mark_text(**text, **halo).encode(x=x, y=at, text="text:N"),
-        inline(ticks).mark_text(**text).encode(x=x, y=at, text="text:N"),
+        lines.encode(x=x, y=at, detail="j:Q", color=panel.colour, tooltip=RUN),
+        *(layer.encode(x=x, y=low, y2="high:Q") for layer in (rules, brushes)),
+        *(inline(ticks).mark_text(**text, **more).encode(x=x, y=at, text="text:N") for more in (halo, {})),
     ]
     caption = "A line is a run. Drag along an axis to choose runs, in all figures and in the leaderboard."
     return panel.chart("parallel", "All runs at once", caption + panel.note, *layers, height=300, is_wide=True)
@@ -259,8 +333,8 @@ def _ticks(axis: dict[str, Any]) -> list[tuple[float, str]]:
 
 def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     """Shows the median of the runs in each cell of two parameters."""
-    scale = panel.y
-    keys: list[Any] = [panel.shared.keys[axis.name] for axis in (wide, high)]
+    scale, axes = panel.y, (wide, high)
+    keys: list[Any] = [panel.shared.keys[axis.name] for axis in axes]
     low, top = scale.transformed(np.array([scale.low, scale.high])).tolist()
     place = f"(clamp({'log(datum.median) / LN10' if scale.is_log else 'datum.median'}, {low}, {top}) - {low})"
     place = f"{place} / {top - low}"
@@ -268,9 +342,9 @@ def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
         shade=f"datum.known ? {f'1 - {place}' if panel.sign > 0 else place} : null",
         text="datum.known ? format(datum.median, '.2~g') : '×'",
     )
-    words = [axis.chart_axis().label for axis in (wide, high)]
+    words = [axis.chart_axis().label for axis in axes]
     encoded = {}
-    for name, channel, key, axis, title in zip("xy", (alt.X, alt.Y), keys, (wide, high), words, strict=True):
+    for name, channel, key, axis, title in zip("xy", (alt.X, alt.Y), keys, axes, words, strict=True):
         # Names are read from above, numbers from below.
         order: Any = list(axis.choices) if axis.choices else "descending" if name == "y" else "ascending"
         form: dict[str, Any] = {} if axis.choices else {"format": ".4~g", "formatType": "number"}
@@ -281,49 +355,53 @@ def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     shade = alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None)
     # Black on light cells and white on dark ones, which are the same on a light and a dark page.
     ink = alt.condition("datum.shade > 0.62", alt.value("#000001"), alt.value("#fffffe"))
-    text = cells.mark_text(fontSize=min(11.0, 130 / wide.n_buckets), stroke=None)
-    lost = cells.transform_filter("!datum.known").mark_text(color=MUTED).encode(text="text:N", **encoded)
+    filled, empty = cells.transform_filter("datum.known"), cells.transform_filter("!datum.known")
+    text = filled.mark_text(fontSize=min(11.0, 130 / wide.n_buckets), stroke=None)
     layers = [
-        cells.transform_filter("datum.known").mark_rect().encode(color=shade, tooltip=told, **encoded),
-        text.transform_filter("datum.known").encode(text="text:N", color=ink, **encoded),
-        lost,
+        filled.mark_rect().encode(color=shade, tooltip=told, **encoded),
+        text.encode(text="text:N", color=ink, **encoded),
+        empty.mark_text(color=MUTED).encode(text="text:N", **encoded),
     ]
     caption = f"Median of the runs in each cell; lighter is better, × is a cell without a value.{scale.note()}"
     title, height = " × ".join(words), 60 + 34 * min(high.n_buckets, 12)
     return panel.chart(f"pair_{wide.name}_{high.name}", title.capitalize(), caption, *layers, height=height)
 
 
-def effects_chart(panel: Panel) -> Chart:
+def effects_chart(panel: Panel) -> Chart | None:
     """Shows how much parameters matter, then the pairs with the largest interactions, then the noise between seeds."""
-    analysis, names = panel.analysis, panel.analysis.names
-    effects = analysis.effects
-    assert effects is not None
-    alone = sorted(((names[name], share) for name, share in effects.alone.items()), key=lambda item: -item[1])
-    pairs = sorted(((f"{names[a]} × {names[b]}", s) for (a, b), s in effects.pairs.items()), key=lambda item: -item[1])
+    analysis, names, effects = panel.analysis, panel.analysis.names, panel.analysis.effects
+    if effects is None:
+        return None
+    alone = [(names[name], share) for name, share in effects.alone.items()]
+    pairs = [(f"{names[a]} × {names[b]}", share) for (a, b), share in effects.pairs.items()]
+    alone, pairs = (sorted(part, key=lambda item: -item[1]) for part in (alone, pairs))
     # An interaction of less than half a percent is rounding.
     pairs = [(text, share) for text, share in pairs[:6] if share >= 0.005]
     noise = [(f"{analysis.sweep.repetition}s", effects.noise)] if effects.noise is not None else []
     colours = {MUTED: alone, "#8a929b": pairs, "#b5bac0": noise}
-    rows: list[dict[str, Any]] = [
-        {"name": text, "share": share, "of": c} for c, bars in colours.items() for text, share in bars
-    ]
+    rows = [{"name": text, "share": share, "of": c} for c, bars in colours.items() for text, share in bars]
     if effects.method == "grid":
+        title, axes = (
+            "share of the variance (percent)",
+            [(analysis.axes[name], place) for name, place in effects.without],
+        )
         left = "." if noise else ", and to the noise between runs of one setting, of which there is one."
         caption = (
             f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an interaction "
-            f"beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
         )
-        left_out = [f"{name}={analysis.axes[name].text_at(place)}" for name, place in effects.without]
-        caption += f" Left out because some of it has no value: {', '.join(left_out)}." if left_out else ""
+        caption += f"beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
+        left_out = ", ".join(f"{a.name}={a.texts[int(a.buckets(np.array([place]))[0])]}" for a, place in axes)
+        caption += f" Left out because some of it has no value: {left_out}." if left_out else ""
     else:
+        title = "importance (percent)"
         caption = (
             f"PED-ANOVA (Watanabe et al. 2023) of {effects.n:,} settings, pruned ones included: what tells the best "
-            f"from the others, in shares of 1. A random forest predicts {effects.explained or 0.0:.0%} of the variance "
-            "of the ranks of settings it has not seen: trust it no further."
         )
-    title = "share of the variance (percent)" if effects.method == "grid" else "importance (percent)"
+        caption += f"from the others, in shares of 1. A random forest predicts {effects.explained or 0.0:.0%} of the "
+        caption += "variance of the ranks of settings it has not seen: trust it no further."
     # The axis is longer than the longest bar, so that its label has room beside it.
-    x = span("share", title, 0, min(1.14, max(row["share"] for row in rows) * 1.2 + 0.02), PERCENT)
+    longest = max(share for bars in colours.values() for _, share in bars)
+    x = span("share", title, 0, min(1.14, longest * 1.2 + 0.02), PERCENT)
     base = inline(rows).encode(x=x, y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelColor=INK)))
     bars = base.mark_bar(size=14).encode(color=alt.Color("of:N", scale=None))
     text = base.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".0%"))
@@ -335,12 +413,11 @@ def history_chart(panel: Panel) -> Chart:
     """Shows runs in their order, with the best so far."""
     last = max((row["j"] for row in panel.rows), default=0)
     x = span("j", "job (in the order of the search)", -0.5, last + 0.5, WHOLE)
-    best = panel.searched.transform_filter(WITH_VALUE).transform_window(
-        best=f"{panel.analysis.sweep.objective.mode}(y)", sort=[alt.SortField("j")], frame=[None, 0]
-    )
+    so_far = f"{panel.analysis.sweep.objective.mode}(y)"
+    best = panel.searched.transform_filter(WITH_VALUE)
+    best = best.transform_window(best=so_far, sort=[alt.SortField("j")], frame=[None, 0])
     line = best.mark_line(interpolate="step-after", color=INK, strokeWidth=1.5, clip=True)
-    marks = panel.points.encode(x=x, y=scaled(panel.y, "place"), color=panel.colour, shape=panel.shape, tooltip=RUN)
-    layers = [marks.add_params(zoom()), line.encode(x=x, y=scaled(panel.y, "best"))]
+    layers = [panel.points.encode(x=x).add_params(zoom()), line.encode(x=x, y=scaled(panel.y, "best"))]
     caption = f"A mark is a run; the line is the best so far.{panel.note}"
     return panel.chart("search", "The course of the search", caption, *layers, is_wide=True)
 
@@ -352,15 +429,12 @@ def distribution_chart(panel: Panel) -> Chart | None:
     ranked = panel.searched.transform_filter(WITH_VALUE)
     ranked = panel.kept(ranked.transform_window(share="cume_dist()", sort=[alt.SortField("y")], groupby=["c"]))
     y = alt.Y("share:Q", title="share of the runs (percent)", axis=PERCENT)
-    encoded = {"x": scaled(panel.y, "y", alt.X), "y": y}
+    ranked = ranked.encode(x=scaled(panel.y, "y", alt.X), y=y)
     line = ranked.mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
     dots = ranked.mark_point(opacity=0, size=50, filled=True)
-    told = [*panel.told(y=panel.y.label), alt.Tooltip("share:Q", title="share of the runs", format=".1%")]
-    layers = [
-        line.encode(color=panel.colour, detail="c:N", **encoded).add_params(zoom()),
-        dots.encode(tooltip=told, **encoded),
-    ]
-    caption = f"Empirical distribution: the share of finished runs up to a value.{panel.note}"
+    told = [*panel.told(y=panel.y.label), value("share", "share of the runs", ".1%")]
+    layers = [line.encode(color=panel.colour, detail="c:N").add_params(zoom()), dots.encode(tooltip=told)]
+    caption = f"Empirical distribution: the share of finished runs up to a value.{panel.y.note()}{panel.sampled}"
     return panel.chart("distribution", "How results are spread", caption, *layers)
 
 
@@ -370,16 +444,16 @@ def timeline_chart(panel: Panel) -> Chart | None:
     if len(timed) < 2:
         return None
     base = panel.kept(panel.runs).transform_filter("isValid(datum.a)")
-    end, title = max(row["b"] for row in timed) or 1.0, f"since the first job began ({panel.shared.unit})"
     y = span("j", "job (number)", max(row["j"] for row in timed) + 0.8, -0.8, WHOLE, alt.Y)
+    base = base.encode(y=y, color=panel.colour, tooltip=RUN)
+    end, title = max(row["b"] for row in timed) or 1.0, f"since the first job began ({panel.shared.unit})"
     height = max(120, min(420, 9 * len(timed)))
     bars = base.mark_rule(strokeWidth=max(1.0, min(6.0, 0.6 * height / len(timed))))
-    layers = [bars.encode(x=span("a", title, 0, end), x2="b:Q", y=y, color=panel.colour, tooltip=RUN)]
+    layers = [bars.encode(x=span("a", title, 0, end), x2="b:Q")]
     if len(panel.shared.states) > 1:
         ends = base.transform_filter("datum.state != 'finished'").mark_point(filled=True, size=45, opacity=1)
-        encoded = {"x": span("b", title, 0, end), "y": y, "color": panel.colour, "shape": panel.shape}
-        layers.append(ends.encode(tooltip=RUN, **encoded))
-    caption = f"A bar is a job, from its beginning to its end.{panel.note}"
+        layers.append(ends.encode(x=span("b", title, 0, end), shape=panel.shape))
+    caption = f"A bar is a job, from its beginning to its end.{panel.sampled}"
     return panel.chart("timeline", "When each job ran", caption, *layers, height=height)
 
 
@@ -399,7 +473,7 @@ def pruned_chart(panel: Panel) -> Chart | None:
             rows += [{"j": j, "c": choices.get(j, ""), "state": state, "x": x, "y": y} for x, y in at if np.isfinite(y)]
             if rows:
                 rows[-1]["end"] = 1
-    y = value_axis(metric_words(metric), np.array([row["y"] for row in rows], dtype=np.float64), panel.sign)
+    y = value_axis(words_of(metric), np.array([row["y"] for row in rows], dtype=np.float64), panel.sign)
     base = inline(rows).transform_filter(CHOSEN).encode(x=EPOCHS, y=scaled(y, "y"), detail="j:N", tooltip=RUN)
     finished, pruned = (base.transform_filter(f"datum.state == '{state}'") for state in runs)
     ends = pruned.transform_filter("datum.end").mark_point(filled=True, size=50, shape=MARKS["pruned"], opacity=1)
@@ -427,18 +501,17 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
     choices = {row["s"]: row["c"] for row in panel.shared.rows}
     rows: list[dict[str, Any]] = []
     for rank, setting in enumerate(shown):
+        of_setting = {"s": places[setting], "rank": rank, "c": choices.get(places[setting], "")}
         for name in metrics:
             curves = [run.curves[name] for run in setting.finished if name in run.curves]
-            s = places[setting]
-            of_setting = {"s": s, "rank": rank, "c": choices.get(s, ""), "part": name.partition("/")[0]}
-            for point in median_rows(curves):
-                ends = point.items() if len(curves) > 1 else (("x", point["x"]), ("y", point["y"]))
-                rows.append({**of_setting, **{k: float(f"{v:.5g}") for k, v in ends}})
+            ends = ("x", "low", "y", "high") if len(curves) > 1 else ("x", "y")
+            points = [{k: float(f"{point[k]:.5g}") for k in ends} for point in median_rows(curves)]
+            rows += [{**of_setting, "part": name.partition("/")[0], **point} for point in points]
     values = [row[k] for row in rows if row["rank"] < MOST_CURVES for k in ("low", "y", "high") if k in row]
     if not values:
         return None
     # The direction of the objective is not that of every loss.
-    sign, words = (1, "loss") if metric.endswith("loss") else (panel.sign, metric_words(metric))
+    sign, words = (1, "loss") if metric.endswith("loss") else (panel.sign, words_of(metric))
     y = value_axis(words, np.array(values, dtype=np.float64), sign, is_whole=True)
     base = inline(rows).transform_filter(CHOSEN_SETTINGS)
     base = base.transform_window(among="dense_rank()", sort=[alt.SortField("rank")])
@@ -447,11 +520,12 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
     colour = panel.colour if panel.shared.palette else alt.Color("among:O", scale=several, legend=None)
     dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=["val", "train"], range=[[1, 0], [4, 3]]), legend=None)
     told = [alt.Tooltip("s:Q", title="setting"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("part:N", title="of")]
-    line = base.mark_line(strokeWidth=1.6, clip=True).encode(
-        y=scaled(y, "y"), color=colour, strokeDash=dash, detail="s:N"
-    )
-    dots = base.mark_point(opacity=0, size=60, filled=True, clip=True)
-    layers = [line.add_params(zoom()), dots.encode(y=scaled(y, "y"), tooltip=[*told, value("y", f"median {words}")])]
+    line = base.mark_line(strokeWidth=1.6, clip=True).encode(y=scaled(y, "y"), color=colour, strokeDash=dash)
+    dots = base.mark_point(opacity=0, size=60, filled=True, clip=True).encode(y=scaled(y, "y"))
+    layers = [
+        line.encode(detail="s:N").add_params(zoom()),
+        dots.encode(tooltip=[*told, value("y", f"median {words}")]),
+    ]
     if any("low" in row for row in rows):
         band = base.mark_area(opacity=0.14, clip=True)
         layers.append(band.encode(y=scaled(y, "low"), y2="high:Q", color=colour, detail=["s:N", "part:N"]))
@@ -469,11 +543,11 @@ def best_epoch_chart(panel: Panel) -> Chart | None:
         return None
     title = "best epoch (percent of the epochs trained)"
     x = alt.X("p:Q", bin=alt.Bin(extent=[0, 1], step=0.1), title=title, axis=alt.Axis(format=".0%"))
-    bars = panel.runs.transform_filter("isValid(datum.p)").mark_bar(color=MUTED).encode(
-        x=x, y=alt.Y("count():Q", title="runs (number)", axis=WHOLE), tooltip=[alt.Tooltip("count():Q", title="runs")]
-    )  # fmt: skip
-    caption = f"Of {len(places):,} finished runs, {int((places >= 0.95).sum()):,} were best within the last 5 % of "
-    return panel.chart("best_epoch", "When the best came", f"{caption}their epochs.", bars)
+    y, told = alt.Y("count():Q", title="runs (number)", axis=WHOLE), [alt.Tooltip("count():Q", title="runs")]
+    bars = panel.runs.transform_filter("isValid(datum.p)").mark_bar(color=MUTED).encode(x=x, y=y, tooltip=told)
+    n_late = int((places >= 0.95).sum())
+    caption = f"Of {len(places):,} finished runs, {n_late:,} were best within the last 5 % of their epochs."
+    return panel.chart("best_epoch", "When the best came", caption, bars)
 
 
 def front_chart(panel: Panel) -> Chart | None:
@@ -481,12 +555,12 @@ def front_chart(panel: Panel) -> Chart | None:
     # A figure has two axes; further objectives are in the table alone.
     objectives = panel.analysis.sweep.objectives[:2]
     known = [row for row in panel.rows if row.get("o") is not None and row["y"] is not None]
-    if not known:
+    if not known or len(objectives) < 2:
         return None
-    x, y = (
-        value_axis(metric_words(o.metric), np.array([row[key] for row in known]), o.sign)
-        for o, key in zip(objectives, ("y", "o"), strict=True)
-    )
+    labelled = [
+        (words_of(o.metric), [row[key] for row in known], o.sign) for o, key in zip(objectives, "yo", strict=True)
+    ]
+    x, y = (value_axis(label, np.array(values), sign) for label, values, sign in labelled)
     means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.o)").transform_aggregate(
         y="mean(y)", o="mean(o)", j="min(j)", groupby=["s", "c", "f"]
     )
@@ -524,11 +598,10 @@ def arms_chart(panel: Panel) -> Chart | None:
     )
     pale = alt.condition("datum.which == 'tuned'", alt.value(0.85), alt.value(0.3))
     points = base.mark_point(filled=True, size=45).encode(color=panel.colour, opacity=pale, tooltip=RUN)
-    means = base.transform_aggregate(mean="mean(y)", groupby=["c", "which"]).mark_tick(
-        thickness=2.5, size=18, color=INK
-    )
+    means = base.transform_aggregate(mean="mean(y)", groupby=["c", "which"])
     told = [alt.Tooltip("c:N", title="arm"), alt.Tooltip("which:N"), value("mean", f"mean {scale.label}")]
-    layers = [points.encode(x=scaled(scale, "y", alt.X)), means.encode(x=scaled(scale, "mean", alt.X), tooltip=told)]
+    ticks = means.mark_tick(thickness=2.5, size=18, color=INK).encode(x=scaled(scale, "mean", alt.X), tooltip=told)
+    layers = [points.encode(x=scaled(scale, "y", alt.X)), ticks]
     caption = "A point is a run on a seed that was not used for tuning, the bar the mean. Above tuned, below (pale) "
     caption += f"default.{scale.note()}"
     return panel.chart("arms", "Tuned and default", caption, *layers, height=50 * len(arms) + 20)
@@ -537,11 +610,11 @@ def arms_chart(panel: Panel) -> Chart | None:
 def target_chart(panel: Panel) -> Chart | None:
     """Shows the share of runs that have reached the target by seconds of training: of arms, else of the best."""
     analysis, target = panel.analysis, panel.analysis.sweep.target
-    assert target is not None
     sides = [arm.tuned for arm in analysis.arms if arm.tuned is not None]
     sides = sides if analysis.arms else contenders(analysis.settings)[:MOST_CURVES]
-    hits = [row["h"] for row in panel.shared.rows if row["h"] is not None and analysis.settings[row["s"]] in sides]
-    if not hits:
+    rows = [row for row in panel.shared.rows if analysis.settings[row["s"]] in sides]
+    hits = [row["h"] for row in rows if row.get("h") is not None]
+    if target is None or not hits:
         return None
     # Missed runs stay below the line: shares are of all runs, not of those that got there.
     base = _of_settings(panel, sides).transform_joinaggregate(all="count()", groupby=["s"])

@@ -18,7 +18,6 @@ from mlplab.report.provenance import headline
 from mlplab.report.report_tables import Table, plain_rows, summary_table
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.ranked_settings import TITLES, contenders, of_stage
-from mlplab.sweeps.reading.sweep_records import SHOWN_STATES
 
 ROWS = 10
 MOST_OBJECTIVES = 2
@@ -33,37 +32,30 @@ def as_text(analysis: SweepAnalysis) -> str:
     # Piped output has 80 columns, the width that rich takes where a terminal does not tell its own.
     # rich would colour numbers, and turn `:smile:` in a name into a picture.
     console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
-    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     # A grid indents wrapped lines below the text, not below the bullet.
     findings = RichTable.grid(padding=(0, 1, 0, 0))
+    # The page, which may be read elsewhere, has the command as it is in the project's folder.
+    from_here = f"{command('scripts/rerun_best.py')} {shortest(analysis.sweep.directory)}"
     for finding in analysis.findings:
+        evidence = re.sub(r"python scripts/rerun_best\.py \S+(?= seeds)", lambda _: from_here, finding.evidence)
         findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))
-        findings.add_row("", Text(_from_here(finding.evidence, analysis), "dim"))
+        findings.add_row("", Text(evidence, "dim"))
     with console.capture() as capture:
         console.print(Text(printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold"))
-        console.print(", ".join(f"{n:,} {state}" for state, n in counts.most_common()), end="\n\n", markup=False)
+        counts = Counter(run.state for run in analysis.sweep.runs).most_common()
+        console.print(", ".join(f"{n:,} {state}" for state, n in counts), end="\n\n", markup=False)
         console.print(findings)
-        ranked = contenders(analysis.settings)
+        ranked, rerun = contenders(analysis.settings), of_stage(analysis.settings, "rerun")
         if ranked:
             console.print()
             console.print(_rich(summary_table(analysis, ranked, MOST_OBJECTIVES)))
             if len(ranked) > ROWS:
                 console.print(f"… and {len(ranked) - ROWS:,} more in leaderboard.csv")
-        rerun = of_stage(analysis.settings, "rerun")
         if rerun and not analysis.arms and ranked[0].stage != "rerun":
             console.print(f"\n{TITLES['rerun']}")
             console.print(_rich(summary_table(analysis, rerun, MOST_OBJECTIVES)))
     # A grid of rich fills each line with spaces.
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
-
-
-def _from_here(text: str, analysis: SweepAnalysis) -> str:
-    # The page, which may be read elsewhere, has the command as it is in the project's folder.
-    return re.sub(
-        r"python scripts/rerun_best\.py \S+(?= seeds)",
-        lambda _: f"{command('scripts/rerun_best.py')} {shortest(analysis.sweep.directory)}",
-        text,
-    )
 
 
 def _rich(table: Table) -> RichTable:
@@ -81,15 +73,7 @@ def _rich(table: Table) -> RichTable:
 def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
     """Returns the report as plain values, for programs."""
     sweep, effects = analysis.sweep, analysis.effects
-    content: dict[str, Any] = {
-        "sweep": sweep.name,
-        "objectives": [asdict(objective) for objective in sweep.objectives],
-        "target": None if sweep.target is None else asdict(sweep.target),
-        "states": dict(Counter(run.state for run in sweep.runs)),
-        "findings": [asdict(finding) for finding in analysis.findings],
-        "leaderboard": plain_rows(analysis),
-    }
-    content["tests"] = [
+    tests = [
         {
             "first": dict(test.first.values),
             "second": dict(test.second.values),
@@ -102,9 +86,15 @@ def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
         }
         for test in analysis.tests
     ]
-    content["effects"] = None
-    if effects is not None:
-        # A pair of names cannot be a key in JSON.
-        pairs = [{"names": names, "share": share} for names, share in effects.pairs.items()]
-        content["effects"] = {**asdict(effects), "pairs": pairs, "rest": effects.rest}
-    return content
+    # A pair of names cannot be a key in JSON.
+    pairs = [{"names": names, "share": share} for names, share in effects.pairs.items()] if effects else []
+    return {
+        "sweep": sweep.name,
+        "objectives": [asdict(objective) for objective in sweep.objectives],
+        "target": None if sweep.target is None else asdict(sweep.target),
+        "states": dict(Counter(run.state for run in sweep.runs)),
+        "findings": [asdict(finding) for finding in analysis.findings],
+        "leaderboard": plain_rows(analysis),
+        "tests": tests,
+        "effects": {**asdict(effects), "pairs": pairs, "rest": effects.rest} if effects else None,
+    }

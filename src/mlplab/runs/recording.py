@@ -165,7 +165,7 @@ def write_manifest(
     write_json(
         directory.path / MANIFEST,
         {
-            **_label(config),
+            **_label(config, directory),
             **environment(config, directory),
             "seed": config.seed,
             "data": {
@@ -186,7 +186,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     now = environment(config, directory)
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": timestamp(), "step": step, **now})
-    manifest |= _label(config)
+    manifest |= _label(config, directory)
     write_json(directory.path / MANIFEST, manifest)
     path, text = directory.path / CONFIG, as_yaml(config).encode()
     # A received run is not signed: it would name the sender's code without trust=true from now on.
@@ -201,9 +201,12 @@ def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     return {**describe_environment(project_root()), "engine": engine, "stacked": directory.is_stacked}
 
 
-def _label(config: DictConfig) -> dict[str, Any]:
-    """Returns name, tags and notes of a run."""
-    return without_secrets(config, [key for key in ("name", "tags", "notes") if key in config])
+def _label(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Returns name, tags and notes of a run; status.json has the name, too."""
+    label = without_secrets(config, [key for key in ("name", "tags", "notes") if key in config])
+    if label.get("name") is not None:
+        directory.note(name=label["name"])
+    return label
 
 
 def _signed(text: bytes, directory: Path) -> bytes:

@@ -4,6 +4,7 @@ A configuration names code to execute. Without trust, only code is accepted that
 same place.
 """
 
+import contextlib
 import io
 import re
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ RESOLVERS = ("project_root", "run_name", "job_name", "hydra", "mode_of")
 WRITING = ("callbacks", "logger")
 """Groups whose strings may be paths or servers to write to."""
 
+MOST_LEVELS = 20
+"""Levels of a configuration within another, where it is read without an error."""
+
+_ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
 _RESOLVER = re.compile(r"\$\{\s*(" + "|".join(RESOLVERS) + r")\s*:")
 
@@ -205,3 +210,27 @@ def walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
             yield from walk(value, (*place, str(number)))
     else:
         yield place, node
+
+
+def parsed_yaml(text: str) -> Any:
+    """Parses YAML that somebody else may have written, as plain values; None if that fails."""
+
+    def is_shallow(value: Any, levels: int = MOST_LEVELS) -> bool:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return levels > 0 and all(is_shallow(part, levels - 1) for part in parts)
+
+    # Runs write no aliases, by which a few bytes can stand for billions of values.
+    if _ALIAS.search(text):
+        return None
+    # libyaml, where PyYAML has it, is several times faster.
+    with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
+        parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return parsed if is_shallow(parsed) else None
+    return None
+
+
+def text_of(path: Path) -> str:
+    """Reads a text that somebody else may have written; empty if it is missing, too large or no text."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return read_ordinary(path, LARGEST).decode()
+    return ""

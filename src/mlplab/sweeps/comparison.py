@@ -66,7 +66,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
             "hydra.sweeper.trials must be a positive integer", "hydra.sweeper.trials=null", "hydra.sweeper.trials=16"
         )
     # Every arm has the same budget, in trials.
-    unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
+    unused = dict.fromkeys(("objectives", "constraints", "epochs", "minutes", "pruner", "pruner_options"))
     search = read_settings({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
     search = replace(search, seeds=())  # they are of the reruns
     shared, swept = sweep.composer.read_overrides(arguments, [])

@@ -66,6 +66,8 @@ def progress_of(sweep: Sweep, entries: Sequence[Entry], states: Mapping[int, Sta
     return SweepProgress(
         sweep.directory, monitor=str(sweep.config.monitor), mode=str(sweep.config.mode), n_ended=n_ended,
         max_epochs=epochs if isinstance(epochs, int) and epochs > 0 else None,
+        # Whether a job keeps them is decided over all seeds of its trial.
+        knows_best=not (sweep.ledger.metadata.get("search") or {}).get("constraints"),
     )  # fmt: skip
 
 

@@ -39,17 +39,25 @@ class SweepProgress:
         mode: `min` or `max`.
         n_ended: number of jobs that earlier launches have ended.
         max_epochs: of a job; None where it is not known.
+        knows_best: whether the best job is shown.
 
     Attributes:
         n_to_come: number of jobs that a search has yet to propose; None where it is not known.
     """
 
     def __init__(
-        self, directory: Path, *, monitor: str, mode: str, n_ended: int = 0, max_epochs: int | None = None
+        self,
+        directory: Path,
+        *,
+        monitor: str,
+        mode: str,
+        n_ended: int = 0,
+        max_epochs: int | None = None,
+        knows_best: bool = True,
     ) -> None:
         self.directory, self.monitor, self._sign = directory, monitor, 1 if mode == "min" else -1
         self.n_to_come: int | None = 0
-        self._n_before, self._max_epochs, self._are_comparable = n_ended, max_epochs, True
+        self._n_before, self._max_epochs, self._are_comparable = n_ended, max_epochs, knows_best
         self._entries: dict[int, Entry] = {}
         self._states: dict[int, State] = {}
         self._left: set[int] = set()

@@ -13,6 +13,7 @@ from mlplab.sweeps.search.space import space_of, split_conditions
 SETTINGS: dict[str, Any] = {
     "sampler": "tpe", "sampler_options": None, "seed": 0, "trials": 20, "epochs": None, "minutes": None,
     "batch": None, "pruner": "none", "pruner_options": None, "objectives": None, "seeds": None,
+    "constraints": None,
 }  # fmt: skip
 CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
 
@@ -39,6 +40,11 @@ CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"objectives": {}}, "must map val/"),
         ({"objectives": {"val/los": "min"}}, "try objective=val/loss"),
         ({"objectives": {"val/accuracy": "min"}}, "mode must be max"),
+        ({"constraints": [1]}, "constraints must map val/"),
+        ({"constraints": {"parameters": "few"}}, "to a number"),
+        ({"constraints": {"test/accuracy": 0.9}}, "must map val/"),
+        ({"constraints": {"val/acuracy": 0.9}}, "try constraint=val/accuracy"),
+        ({"constraints": {"parameters": 9}, "sampler": "cmaes"}, "cmaes knows no constraints"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: str) -> None:

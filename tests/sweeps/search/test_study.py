@@ -1,8 +1,10 @@
 """The search against Optuna used directly, and after interruptions of every kind."""
 
+import itertools
 import math
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,31 @@ def test_it_proposes_what_optuna_does_however_often_it_is_interrupted(tmp_path: 
             proposed += carried_out(search, name, search.ask(1))
     assert proposed == expected
     assert opened(tmp_path, name).n_trials == n_trials
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_constraints_are_those_of_optuna_and_outlast_an_interruption(tmp_path: Path, name: str) -> None:
+    study = optuna.create_study(sampler=OPTUNAS_OWN[name]())
+    expected: list[dict[str, Any]] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        expected.append(suggested(trial, name))
+        trial.set_constraint("parameters", expected[-1]["width"] - 20.0)
+        return losses(expected[-1], name)[0]
+
+    study.optimize(objective, n_trials=18)
+    proposed: list[dict[str, Any]] = []
+    for n in (12, 4, 2):
+        search = opened(tmp_path, name)
+        for proposal in itertools.chain.from_iterable(search.ask(1) for _ in range(n)):
+            values = {one.name: one.value for one in proposal.assignments}
+            told = outcome(values, name)
+            search.tell(proposal.number, replace(told, excess={"parameters": values["width"] - 20.0}))
+            proposed.append(values)
+    assert proposed == expected
+    n_violating = sum(values["width"] > 20 for values in expected if math.isfinite(losses(values, name)[0]))
+    assert opened(tmp_path, name).n_infeasible >= n_violating > 0
+    assert study.best_trial.params["width"] <= 20
 
 
 @pytest.mark.parametrize("name", ["tpe", "cmaes", "random", "qmc"])

@@ -19,7 +19,10 @@ HOW_TO_LEARN = ("data.batch_size", "data.numeric_scaling", "data.one_hot_levels"
 SHORT = 8
 """Digits of a fingerprint that are shown."""
 
-Key = tuple[tuple[tuple[str, str], ...], str]
+
+def is_of_method(name: str) -> bool:
+    """Returns whether an option is no choice of data."""
+    return name in HOW_TO_LEARN or not (chooses_data(name) or name.startswith("data."))
 
 
 def with_data_sets(runs: Sequence[RunRecord], configs: Mapping[str, Any]) -> list[RunRecord]:
@@ -33,49 +36,35 @@ def with_data_sets(runs: Sequence[RunRecord], configs: Mapping[str, Any]) -> lis
     """
     # Data that are drawn by the seed differ from seed to seed, and are the same problem.
     is_drawn = any("${seed}" in str(as_mapping(config).get("data")) for config in configs.values())
-    known = {} if is_drawn else {_setting(run): print for run in runs if (print := _fingerprint(run))}
+    prints = ["" if is_drawn else str(as_mapping(r.manifest.get("data")).get("fingerprint") or "") for r in runs]
+    settings = [key_of({name: v for name, v in run.entry.values.items() if name not in SEEDS}) for run in runs]
+    chosen = [key_of({name: v for name, v in run.entry.values.items() if chooses_data(name)}) for run in runs]
     # Jobs that have not begun have no fingerprint, and those of their values or their data.
-    known |= {_chosen(run): known[_setting(run)] for run in runs if _setting(run) in known}
-    keys: list[Key] = []
-    for run in runs:
-        own = "" if is_drawn else _fingerprint(run)
-        keys.append((_chosen(run), own or known.get(_setting(run), known.get(_chosen(run), ""))))
-    distinct = list(dict.fromkeys(keys))
-    if len(distinct) < 2:
+    known: dict[Any, str] = {}
+    for keys in (chosen, settings):
+        known |= {key: print for key, print in zip(keys, prints, strict=True) if print}
+    by_data: dict[Any, list[RunRecord]] = defaultdict(list)
+    for run, print, setting, choice in zip(runs, prints, settings, chosen, strict=True):
+        by_data[choice, print or known.get(setting, known.get(choice, ""))].append(run)
+    if len(by_data) < 2:
         return list(runs)
-    names = {key: _name([run for run, its in zip(runs, keys, strict=True) if its == key]) for key in distinct}
-    found = []
-    for run, key in zip(runs, keys, strict=True):
+    names = {key: _name(those) for key, those in by_data.items()}
+    found: dict[int, RunRecord] = {}
+    for key, those in by_data.items():
         # Equal names of different data: a file was replaced between two launches.
         is_changed = sum(name == names[key] for name in names.values()) > 1
         version = f"fingerprint {key[1][:SHORT] or 'unknown'}" if is_changed else ""
-        found.append(replace(run, data_set=", ".join(filter(None, (names[key], version))), data_version=version))
-    return found
-
-
-def _fingerprint(run: RunRecord) -> str:
-    return str(as_mapping(run.manifest.get("data")).get("fingerprint") or "")
-
-
-def _setting(run: RunRecord) -> Any:
-    return key_of({name: value for name, value in run.entry.values.items() if name not in SEEDS})
-
-
-def _chosen(run: RunRecord) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((name, canonical(value)) for name, value in run.entry.values.items() if chooses_data(name)))
+        full = ", ".join(filter(None, (names[key], version)))
+        found |= {id(run): replace(run, data_set=full, data_version=version) for run in those}
+    return [found[id(run)] for run in runs]
 
 
 def _name(runs: Sequence[RunRecord]) -> str:
     """Names the data of some runs by the options that they share, else by what their manifests say."""
-    values = {
-        name: value
-        for name, value in runs[0].entry.values.items()
-        if (chooses_data(name) or name.startswith("data."))
-        and name not in HOW_TO_LEARN
-        and all(name in run.entry.values and canonical(run.entry.values[name]) == canonical(value) for run in runs)
-    }
-    if values:
-        return ", ".join(f"{name}={value_text(value)}" for name, value in values.items())
+    values = {name: v for name, v in runs[0].entry.values.items() if not is_of_method(name)}
+    shared = {n: v for n, v in values.items() if {canonical(r.entry.values.get(n)) for r in runs} == {canonical(v)}}
+    if shared:
+        return ", ".join(f"{name}={value_text(value)}" for name, value in shared.items())
     return next((str(name) for run in runs if (name := as_mapping(run.manifest.get("data")).get("name"))), "data")
 
 
@@ -91,7 +80,5 @@ def shared_criterion(runs: Sequence[RunRecord]) -> Criterion | None:
     if all(len(those) < 2 for those in losses.values()):
         return None
     valued = [run for run in runs if run.state == "finished" and LOSS in run.measured]
-    for criterion in SHARED:
-        if all(criterion.metric in run.measured for run in valued):
-            return criterion
-    return Criterion("a metric that the losses share", "min")
+    unknown = Criterion("a metric that the losses share", "min")
+    return next((c for c in SHARED if all(c.metric in run.measured for run in valued)), unknown)

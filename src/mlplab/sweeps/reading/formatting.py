@@ -11,14 +11,13 @@ from mlplab.sweeps.reading.sweep_records import Spread, Target, as_list, as_mapp
 LONGEST = 60
 """Characters of a swept value."""
 
-
 PARTS = {"val": "validation", "train": "training", "test": "test"}
-UNITS = {
-    "accuracy": "share of rows", "f1": "from 0 to 1", "auroc": "from 0 to 1", "r2": "1 is best",
-    "rmse": "units of the target", "mae": "units of the target",
+METRICS = {
+    "accuracy": "accuracy (share of rows)", "f1": "F1 (from 0 to 1)", "auroc": "AUROC (from 0 to 1)",
+    "r2": "r2 (1 is best)", "rmse": "RMSE (units of the target)", "mae": "MAE (units of the target)",
 }  # fmt: skip
-COSTS = {"seconds": "training time (seconds)", "parameters": "parameters (number)", "epochs": "epochs (number)"}
-PARAMETERS = {
+NAMES = {
+    "seconds": "training time (seconds)", "parameters": "parameters (number)", "epochs": "epochs (number)",
     "optimizer.lr": "learning rate", "optimizer.weight_decay": "weight decay", "optimizer.momentum": "momentum",
     "data.batch_size": "batch size (rows)", "trainer.max_epochs": "training (epochs)", "seed": "seed",
     "model.dropout": "dropout (probability)", "model.hidden_dims": "hidden layers (units)",
@@ -26,19 +25,13 @@ PARAMETERS = {
 """Names of axes in words, with their units."""
 
 
-def metric_words(metric: str) -> str:
-    """Formats a metric as the name of an axis: `validation accuracy (share of rows)`."""
-    part, slash, name = metric.partition("/")
-    if not slash or part not in PARTS:
-        return COSTS.get(metric, printable(metric))
-    unit = f" ({UNITS[name]})" if name in UNITS else ""
-    # Only abbreviations are written in capitals.
-    return f"{PARTS[part]} {name.upper() if name in ('rmse', 'mae', 'auroc', 'f1') else printable(name)}{unit}"
-
-
-def parameter_words(name: str) -> str:
-    """Formats a swept parameter as the name of an axis."""
-    return PARAMETERS.get(name, printable(name))
+def words_of(name: str) -> str:
+    """Formats a metric or a swept parameter as the name of an axis: `validation accuracy (share of rows)`."""
+    part, slash, metric = name.partition("/")
+    known = (
+        f"{PARTS.get(part)} {METRICS.get(metric, printable(metric))}" if slash and part in PARTS else printable(name)
+    )
+    return NAMES.get(name, known)
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -62,8 +55,8 @@ def spread_text(spread: Spread) -> str:
     """Formats mean and deviation, rounded to two digits of the deviation: `0.055 ± 0.035`; one value as it is."""
     mean, deviation = spread.mean, spread.deviation
     # 0 has no logarithm, and so no first digit to round to.
-    if mean is None or deviation is None or deviation == 0:
-        return number(mean) if deviation is None else f"{number(mean)} ± 0"
+    if mean is None or not deviation:
+        return number(mean) + (" ± 0" if deviation == 0 else "")
     # floor(log10(0.0354)) is -2, the place of its first digit; the second digit is one place further.
     decimals = 1 - math.floor(math.log10(deviation))
     # Very large or small values would need many digits before or after the point.
@@ -79,7 +72,7 @@ def p_text(p: float) -> str:
 
 def goal(target: Target) -> str:
     """Formats a target: `val/accuracy ≥ 0.95`."""
-    return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {number(target.value)}"
+    return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {target.value:.12g}"
 
 
 def share(part: int, whole: int) -> str:
@@ -87,19 +80,16 @@ def share(part: int, whole: int) -> str:
     return f"{part:,} of {whole:,}"
 
 
-def listed(texts: Sequence[str], most: int = 3) -> str:
-    """Joins texts and counts those left out: `a; b; c; and 2 more`."""
-    more = [f"and {len(texts) - most:,} more"] if len(texts) > most else []
-    return "; ".join([*texts[:most], *more])
+def listed(texts: Sequence[str], most: int = 8) -> str:
+    """Joins texts: `a; b; c`, or `among others a; b; c` where there are too many for a sentence."""
+    return f"{'among others ' if len(texts) > most else ''}{'; '.join(texts[:most])}"
 
 
 def machine_text(manifest: Mapping[str, Any], *, with_threads: bool = True) -> str:
     """Describes the hardware, and the threads, of a run; empty if its manifest does not tell."""
     hardware = as_mapping(manifest.get("hardware"))
-    if not hardware:
-        return ""
-    parts = [hardware.get("processor"), f"{hardware.get('cores', '?')} cores", *as_list(hardware.get("gpus"))]
     threads = as_number(manifest.get("threads")) if with_threads else None
+    parts = [hardware.get("processor"), f"{hardware.get('cores', '?')} cores", *as_list(hardware.get("gpus"))]
     # Runs that share the cores have fewer threads each, and take longer.
     parts.append(f"{counted(int(threads), 'thread')} for each run" if threads else None)
-    return ", ".join(printable(part) for part in parts if part)
+    return ", ".join(printable(part) for part in parts if part) if hardware else ""

@@ -1,22 +1,23 @@
 """Settings: runs that differ in their seeds only, and the order in which the leaderboard shows them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlplab.errors import printable
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS, key_of
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target
+from mlplab.sweeps.reading.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target, Values
 from mlplab.sweeps.reading.time_to_target import TimeToTarget, time_to_target
 
-FAILED = ("failed", "infeasible", "damaged")
+FAILED = ("failed", "diverged", "damaged")
+UNRANKED = ("pruned", "infeasible")
+"""States of runs with a value that is none of a finished, allowed run."""
 
 VALUELESS = 3
 """First part of the sort key of a setting that has no value of any kind."""
@@ -30,28 +31,20 @@ TITLES = {
 
 RULE = (
     "Settings are ranked by the mean over their finished runs, on each data set by themselves. Those with a run that "
-    "failed, diverged or left no value come after those without, then those with a pruned run, then those without "
-    "a value."
+    "failed, diverged or left no value come after those without, then those with a pruned or infeasible run, then "
+    "those without a value."
 )
 
 
 @dataclass(frozen=True, eq=False)  # the same values can stand in two stages and arms
 class Setting:
-    """Runs of one stage, arm and data set with the same values except for the seeds.
+    """Runs of one stage, arm and data set with the same values except for the seeds."""
 
-    Attributes:
-        values: swept values, without the seeds.
-        runs: by job number; of several that finished on the same seeds only the first.
-        objective: the criterion that ranks.
-        names: parameter → short name.
-        rank: within its stage and data set, from 1; 0 before ranking.
-    """
-
-    values: Mapping[str, Any]
-    runs: tuple[RunRecord, ...]
-    objective: Criterion
-    names: Mapping[str, str]
-    rank: int = 0
+    values: Mapping[str, Any]  # swept values, without the seeds
+    runs: tuple[RunRecord, ...]  # by job number; of several that finished on the same seeds only the first
+    objective: Criterion  # the one that ranks
+    names: Mapping[str, str]  # parameter → short name
+    rank: int = 0  # within its stage and data set, from 1; 0 before ranking
 
     @property
     def label(self) -> str:
@@ -86,8 +79,14 @@ class Setting:
         return [run for run in self.runs if run.state == "finished"]
 
     @cached_property
+    def by_seeds(self) -> dict[tuple[str, ...], float]:
+        """Maps the seeds of each finished run to its objective; empty if some were pruned or infeasible."""
+        metric = self.objective.metric
+        return {_seeds(run): run.measured[metric] for run in self._ranked if metric in run.measured}
+
+    @cached_property
     def validation(self) -> Spread:
-        """Returns the objective over the finished runs; empty if some were pruned."""
+        """Returns the objective over the finished runs; empty if some were pruned or infeasible."""
         return self.spread(self.objective.metric)
 
     @property
@@ -95,11 +94,14 @@ class Setting:
         """Returns the mean of the objective as it is drawn; NaN if there is none."""
         return float("nan") if self.validation.mean is None else self.validation.mean
 
-    def spread(self, metric: str) -> Spread:
-        """Returns a validation metric over the finished runs that have it; empty if some were pruned."""
+    @property
+    def _ranked(self) -> list[RunRecord]:
         # Else a setting would be judged by the seeds on which it was lucky enough not to be pruned.
-        kept = [] if self.states["pruned"] else self.finished
-        return Spread(tuple(run.measured[metric] for run in kept if metric in run.measured))
+        return [] if any(self.states[state] for state in UNRANKED) else self.finished
+
+    def spread(self, metric: str) -> Spread:
+        """Returns a validation metric over the finished runs that have it; empty if some were pruned or infeasible."""
+        return Spread(tuple(run.measured[metric] for run in self._ranked if metric in run.measured))
 
     def test(self, metric: str) -> Spread:
         """Returns a test metric over the finished runs that have it."""
@@ -122,13 +124,7 @@ class Setting:
     @property
     def n_left(self) -> int:
         """Counts runs that have not ended."""
-        return len(self.runs) - sum(self.states[state] for state in ("finished", "pruned", *FAILED))
-
-    @cached_property
-    def by_seeds(self) -> dict[tuple[str, ...], float]:
-        """Maps the seeds of each finished run to its objective; empty if some were pruned."""
-        metric, kept = self.objective.metric, [] if self.states["pruned"] else self.finished
-        return {_seeds(run): run.measured[metric] for run in kept if metric in run.measured}
+        return len(self.runs) - sum(self.states[state] for state in ("finished", *UNRANKED, *FAILED))
 
     def sort_key(self) -> tuple[int, float]:
         """Returns the key of `RULE`."""
@@ -136,23 +132,26 @@ class Setting:
         if self.validation.mean is not None:
             return (1 if self.n_failed else 0, sign * self.validation.mean)
         # Pruned runs ended at unequal epochs, so they never rank before finished ones.
-        ended = [run for run in self.runs if self.states["pruned"] and run.state in ("pruned", "finished")]
-        pruned = Spread(tuple(run.measured[metric] for run in ended if metric in run.measured))
-        return (VALUELESS, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
+        ended = [run for run in self.runs if not self._ranked and run.state in ("finished", *UNRANKED)]
+        mean = Spread(tuple(run.measured[metric] for run in ended if metric in run.measured)).mean
+        return (VALUELESS, 0.0) if mean is None else (VALUELESS - 1, sign * mean)
 
 
 def settings_of(sweep: SweepRecord) -> list[Setting]:
     """Ranks the settings of each stage and data set; the rerun comes after its search, but first in a comparison."""
+    values = [{name: v for name, v in run.entry.values.items() if name not in SEEDS} for run in sweep.runs]
     # By canonical values, because 0.001 and 1e-3 are one setting.
-    groups: dict[Any, list[RunRecord]] = {}
-    for run in sweep.runs:
-        key = (run.entry.stage, run.entry.arm, run.data_set, key_of(_without_seeds(run)))
-        groups.setdefault(key, []).append(run)
-    names = short_names(list(dict.fromkeys(name for run in sweep.runs for name in _without_seeds(run))))
-    settings = [
-        Setting(_without_seeds(runs[0]), tuple(_without_repeats(runs)), sweep.objective, names)
-        for runs in groups.values()
-    ]
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for place, run in enumerate(sweep.runs):
+        groups[run.entry.stage, run.entry.arm, run.data_set, key_of(values[place])].append(place)
+    names = short_names(list(dict.fromkeys(name for those in values for name in those)))
+    settings = []
+    for places in groups.values():
+        runs = [sweep.runs[place] for place in places]
+        # A search can propose the same values again; their second run is no second seed.
+        first = {_seeds(run): run.entry.number for run in reversed(runs) if run.state == "finished"}
+        kept = [run for run in runs if run.state != "finished" or first[_seeds(run)] == run.entry.number]
+        settings.append(Setting(values[places[0]], tuple(kept), sweep.objective, names))
     # In a comparison the search has only chosen what is compared.
     is_comparison = any(setting.arm is not None for setting in settings)
     ranked = []
@@ -177,28 +176,34 @@ def of_stage(settings: Iterable[Setting], stage: str) -> list[Setting]:
     return [setting for setting in settings if setting.stage == stage]
 
 
+def valued(settings: Iterable[Setting]) -> list[Setting]:
+    """Selects the settings that have a value to be ranked by."""
+    return [setting for setting in settings if setting.validation.mean is not None]
+
+
 def contenders(settings: Sequence[Setting]) -> list[Setting]:
     """Selects what a winner is chosen from: all searched settings; in a comparison the rerun best of each arm."""
     searched, rerun = of_stage(settings, "search"), of_stage(settings, "rerun")
+    if all(setting.arm is None for setting in settings):
+        return searched or rerun
     # A comparison that went on can have another best by now; the new seeds must not choose between the two.
-    rerun = [setting for setting in rerun if setting.arm is None or setting is _rerun_of_best(setting, searched, rerun)]
+    best = {(s.arm, s.data_set): key_of(s.values) for s in reversed(searched)}
+    chosen: dict[Any, Setting] = {}
+    for setting in rerun:
+        arm = setting.arm, setting.data_set
+        # The first of an arm's reruns where its best has none.
+        if arm not in chosen or (key_of(setting.values) == best.get(arm) != key_of(chosen[arm].values)):
+            chosen[arm] = setting
+    kept = [setting for setting in rerun if setting.arm is None or setting in chosen.values()]
     # Before the first rerun of a comparison has begun, the search is all there is.
-    first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
-    return first or other
-
-
-def _rerun_of_best(setting: Setting, searched: Sequence[Setting], reruns: Sequence[Setting]) -> Setting:
-    """Returns the rerun of an arm's best setting; the first of the arm's reruns where that has none."""
-    best = next((s for s in searched if (s.arm, s.data_set) == (setting.arm, setting.data_set)), None)
-    own = [s for s in reruns if (s.arm, s.data_set) == (setting.arm, setting.data_set)]
-    return next((s for s in own if best is not None and key_of(s.values) == key_of(best.values)), own[0])
+    return kept or searched
 
 
 def judged(settings: Sequence[Setting]) -> list[Setting]:
     """Selects what differences are judged by: several reruns on new seeds, else the contenders."""
     reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
     # The seeds that chose the best flatter it.
-    return reruns if sum(setting.validation.mean is not None for setting in reruns) > 1 else contenders(settings)
+    return reruns if len(valued(reruns)) > 1 else contenders(settings)
 
 
 def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -> list[Setting]:
@@ -208,7 +213,9 @@ def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -
     """
     found = []
     for those in by_data_set(settings).values():
-        known, table = table_of(those, objectives)
+        rows = [(setting, [setting.spread(o.metric).mean for o in objectives]) for setting in those]
+        known = [setting for setting, row in rows if None not in row]
+        table: Values = np.array([row for _, row in rows if None not in row]).reshape(len(known), len(objectives))
         signed = table * [objective.sign for objective in objectives]
         front: list[int] = []
         for index in np.lexsort(signed.T[::-1]):  # a setting is dominated by earlier ones only
@@ -219,34 +226,9 @@ def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -
     return found
 
 
-def table_of(
-    settings: Sequence[Setting], objectives: Sequence[Criterion]
-) -> tuple[list[Setting], npt.NDArray[np.float64]]:
-    """Returns the settings with a mean of every objective, and those means, (N, objectives)."""
-    rows = [(setting, [setting.spread(o.metric).mean for o in objectives]) for setting in settings]
-    known = [(setting, row) for setting, row in rows if None not in row]
-    # Without any rows NumPy would make an array of one dimension.
-    means = np.array([row for _, row in known], dtype=np.float64).reshape(len(known), len(objectives))
-    return [setting for setting, _ in known], means
-
-
-def _without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Drops a run that finished on the same seeds as an earlier one."""
-    # A search can propose the same values again; their second run is no second seed.
-    finished: dict[tuple[str, ...], int] = {}
-    for run in runs:
-        if run.state == "finished":
-            finished.setdefault(_seeds(run), run.entry.number)
-    return [run for run in runs if run.state != "finished" or finished[_seeds(run)] == run.entry.number]
-
-
 def _seeds(run: RunRecord) -> tuple[str, ...]:
     # As text: a damaged sweep.json may hold a list, which cannot be a key.
     return tuple(shown(run.entry.values.get(name)) for name in SEEDS)
-
-
-def _without_seeds(run: RunRecord) -> dict[str, Any]:
-    return {name: value for name, value in run.entry.values.items() if name not in SEEDS}
 
 
 def names_of(settings: Iterable[Setting]) -> list[str]:

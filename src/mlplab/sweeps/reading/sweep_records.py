@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,63 +19,35 @@ if TYPE_CHECKING:
 Values = npt.NDArray[np.float64]
 
 
-SHOWN_STATES = {"infeasible": "diverged"}
-"""States that readers know by another name."""
+class Curve(NamedTuple):
+    """A metric of a run during training; all arrays are (N,), for N measurements."""
+
+    epochs: Values  # from 1
+    steps: Values  # updates done
+    seconds: Values  # of training
+    values: Values  # NaN where the metric was not finite
 
 
-@dataclass(frozen=True, slots=True)  # a sweep can have tens of thousands of them, and of runs
-class Curve:
-    """A metric of a run during training; all arrays are (N,), for N measurements.
-
-    Attributes:
-        epochs: from 1.
-        steps: updates done.
-        seconds: of training.
-        values: NaN where the metric was not finite.
-    """
-
-    epochs: Values
-    steps: Values
-    seconds: Values
-    values: Values
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # a sweep can have tens of thousands of them
 class RunRecord:
-    """A job of a sweep and its outcome.
+    """A job of a sweep and its outcome."""
 
-    Attributes:
-        entry: its line in sweep.json.
-        state: as in `runs.run_reading`, or `damaged` if it finished and its result cannot be read.
-        reason: why it ended.
-        measured: finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
-        last: finite validation metrics of its last validation; empty if curves were not read.
-        test: finite metrics of the test part.
-        best_epoch: None if nothing was validated.
-        epochs, steps: trained.
-        curves: metric → curve.
-        manifest: the parts of manifest.json that a report shows.
-        data_set: its data set, where the sweep has several; runs on different ones are not compared.
-        data_version: of the data, where they changed while their name stayed.
-        place: its directory; empty if it is not known.
-        period: when it began and ended, in seconds since 1970; None where its status does not tell.
-    """
-
-    entry: "Entry"
-    state: str
-    reason: str = ""
+    entry: "Entry"  # its line in sweep.json
+    state: str  # of runs.run_reading, or `diverged`, `infeasible` (it violates a constraint), `damaged` (no result)
+    reason: str = ""  # why it ended
+    # Finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
     measured: Mapping[str, float] = field(default_factory=dict)
-    test: Mapping[str, float] = field(default_factory=dict)
-    best_epoch: int | None = None
+    test: Mapping[str, float] = field(default_factory=dict)  # finite metrics of the test part
+    best_epoch: int | None = None  # None if nothing was validated
     epochs: int = 0
     steps: int = 0
-    last: Mapping[str, float] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)  # metrics of its last validation, if curves were read
     curves: Mapping[str, Curve] = field(default_factory=dict)
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-    data_set: str = ""
-    data_version: str = ""
-    place: str = ""
-    period: tuple[float, float] | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # the parts of manifest.json that a report shows
+    data_set: str = ""  # where the sweep has several; runs on different ones are not compared
+    data_version: str = ""  # where the data changed while their name stayed
+    place: str = ""  # its directory, if it is known
+    period: tuple[float, float] | None = None  # when it began and ended, in seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -103,34 +75,31 @@ class Target(Criterion):
 
 
 @dataclass(frozen=True)
-class SweepRecord:
-    """A sweep in its present state.
+class Finding:
+    """One conclusion."""
 
-    Attributes:
-        directory: of the sweep.
-        asked: what sweep.json holds beside the jobs.
-        constants: overrides that all its jobs share.
-        configs: configurations of some jobs, by job number.
-        objectives: what settings are compared by; the first one ranks.
-        target: None if the sweep has none.
-        spaces: arm (None outside a comparison) → name → values or range of a swept parameter.
-        runs: by job number.
-        n_unreadable: entries of sweep.json that describe no job.
-        replaced: the objective that was asked for, where another one replaces it because its runs have several losses.
-        told: what was noticed while it was read.
-    """
+    kind: str  # its subject in a word, for programs
+    level: str  # `result`, `caution` (something to do or to consider) or `fault` (something went wrong)
+    sentence: str
+    evidence: str = ""  # the figures behind it
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep in its present state."""
 
     directory: Path
-    asked: Mapping[str, Any]
-    constants: list[str]
-    configs: Mapping[str, Any]
-    objectives: tuple[Criterion, ...]
+    asked: Mapping[str, Any]  # what sweep.json holds beside the jobs
+    constants: list[str]  # overrides that all its jobs share
+    configs: Mapping[str, Any]  # of some jobs, by job number
+    objectives: tuple[Criterion, ...]  # the first one ranks
     target: Target | None
+    # Arm (None outside a comparison) → name → values or range of a swept parameter.
     spaces: Mapping[str | None, Mapping[str, Mapping[str, Any]]]
-    runs: list[RunRecord]
-    n_unreadable: int = 0
-    replaced: Criterion | None = None
-    told: Sequence["Finding"] = ()
+    runs: list[RunRecord]  # by job number
+    n_unreadable: int = 0  # entries of sweep.json that describe no job
+    replaced: Criterion | None = None  # the objective asked for, where its runs have several losses
+    told: Sequence[Finding] = ()  # what was noticed while it was read
 
     @property
     def name(self) -> str:
@@ -176,7 +145,6 @@ class Spread:
     @property
     def deviation(self) -> float | None:
         """Returns the standard deviation with n - 1 in its denominator; None for fewer than two values."""
-        # Seeds are a sample of all seeds: with n in the denominator, five of them would seem a tenth less spread.
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
@@ -194,8 +162,7 @@ def as_number(value: Any) -> float | None:
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
-    """Returns a JSON object; an empty one for anything else."""
-    # No error: a report shows as much of a damaged or received file as can be read.
+    """Returns a JSON object; an empty one for anything else, as a report shows what can be read of a damaged file."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -208,20 +175,3 @@ def distinct(values: Iterable[Any]) -> list[Any]:
     """Returns distinct values in the order of their first occurrence."""
     # By their JSON, because lists and objects cannot be keys.
     return list({json.dumps(value, sort_keys=True, default=str): value for value in values}.values())
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One conclusion.
-
-    Attributes:
-        kind: its subject in a word, for programs.
-        level: `result`, `caution` (something to do or to consider) or `fault` (something went wrong).
-        sentence: the conclusion.
-        evidence: the figures behind it.
-    """
-
-    kind: str
-    level: str
-    sentence: str
-    evidence: str = ""

@@ -1,8 +1,8 @@
 """Reads what the jobs of a trial have reached, as objectives of a search."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlplab.runs.files import read_json
@@ -26,6 +26,21 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Constraint(Objective):
+    """A bound that a trial must keep to be ranked: values of `min` are at most `value`, those of `max` at least."""
+
+    value: float = 0.0
+
+    def excess(self, found: float) -> float:
+        """Returns by how much a value violates the bound; 0 or less if it keeps it."""
+        return found - self.value if self.mode == "min" else self.value - found
+
+    def __str__(self) -> str:
+        """Formats the bound: `parameters ≤ 10000`."""
+        return f"{self.metric} {'≤' if self.mode == 'min' else '≥'} {self.value:.12g}"
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The outcome of a trial.
 
@@ -33,15 +48,19 @@ class Outcome:
         state: finished, pruned, infeasible or failed.
         objectives: finite values, if it finished.
         reason: why it did not finish.
+        excess: metric of a constraint → by how much it is violated, 0 or less if it is not.
     """
 
     state: str
     objectives: tuple[float, ...] = ()
     reason: str = ""
+    excess: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -> Outcome | None:
-    """Averages the objectives over a trial's jobs, one for each seed; returns None while a job has not ended."""
+def read_outcome(
+    directories: Sequence[Path], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+) -> Outcome | None:
+    """Averages the values over a trial's jobs, one for each seed; returns None while a job has not ended."""
     states = [read_state(directory) for directory in directories]
     if not all(state.has_ended for state in states):
         return None
@@ -49,16 +68,18 @@ def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -
         # The mean over the other seeds would favour settings that diverge now and then.
         if state.name in ("failed", "infeasible"):
             return Outcome(state.name, reason=state.reason)
+    means = {
+        one.metric: sum(value_of(directory, one.metric) for directory in directories) / len(directories)
+        for one in (*objectives, *constraints)
+    }
+    known = {one.metric: one.excess(means[one.metric]) for one in constraints if math.isfinite(means[one.metric])}
     if any(state.name == "pruned" for state in states):
-        return Outcome("pruned")  # one seed is enough to judge by
-    means = []
-    for objective in objectives:
-        mean = sum(value_of(directory, objective.metric) for directory in directories) / len(directories)
+        return Outcome("pruned", excess=known)  # one seed is enough to judge by
+    for metric, mean in means.items():
         if not math.isfinite(mean):
             # Optuna refuses values that are not finite.
-            return Outcome("infeasible", reason=f"{objective.metric} is {mean:g}")
-        means.append(mean)
-    return Outcome("finished", tuple(means))
+            return Outcome("infeasible", reason=f"{metric} is {mean:g}")
+    return Outcome("finished", tuple(means[objective.metric] for objective in objectives), excess=known)
 
 
 def value_of(directory: Path, metric: str) -> float:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.checks import check_settings, require_metric
+from mlplab.config.checks import check_settings, direction_of, require_metric
 from mlplab.config.commands import install
 from mlplab.errors import UserError
-from mlplab.rules import shown
+from mlplab.rules import is_number, shown
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS
-from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
+from mlplab.sweeps.search.outcomes import OF_RUNS, Constraint, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
 from mlplab.sweeps.search.space import Space, grid_of
 
@@ -63,6 +63,7 @@ class SearchSettings:
         pruner_options: further arguments of Optuna's class.
         objectives: what it minimizes or maximizes.
         seeds: on which each trial is run; empty for that of the configuration alone.
+        constraints: bounds that a trial must keep to be ranked.
     """
 
     sampler: str
@@ -74,6 +75,7 @@ class SearchSettings:
     pruner_options: dict[str, Any]
     objectives: tuple[Objective, ...]
     seeds: tuple[int, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def build_sampler(self, space: Space) -> "BaseSampler":
         """Builds a new sampler.
@@ -99,8 +101,8 @@ class SearchSettings:
         """Lists for sweep.json what may not change between launches, and the budget, which may."""
         # Another launcher may run more trials at once.
         plain = {name: value for name, value in vars(self).items() if name != "batch"}
-        lists = {"objectives": [vars(one) for one in self.objectives], "seeds": list(self.seeds)}
-        return plain | lists | {"budget": vars(self.budget)}
+        lists = {name: [vars(one) for one in getattr(self, name)] for name in ("objectives", "constraints")}
+        return plain | lists | {"seeds": list(self.seeds), "budget": vars(self.budget)}
 
 
 def read_settings(settings: Mapping[str, Any], monitor: str, mode: str, seed: int = 0) -> SearchSettings:
@@ -134,7 +136,13 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str, seed: in
         pruner_options=settings["pruner_options"] or {},
         objectives=_objectives(settings["objectives"], monitor, mode),
         seeds=seeds_of(settings["seeds"], seed),
+        constraints=_constraints(settings["constraints"]),
     )
+    if read.constraints and read.sampler == "cmaes":
+        raise UserError(
+            "a search with constraints must have a sampler that does not go where they are violated",
+            "Optuna's cmaes knows no constraints", "hydra.sweeper.sampler=tpe, or gp",
+        )  # fmt: skip
     build_pruner(read.pruner, read.pruner_options)  # only to refuse a mistake now, as jobs build their own
     # Jobs report the monitor while they run, and Optuna has no pruning for several objectives.
     metrics = [objective.metric for objective in read.objectives]
@@ -201,3 +209,18 @@ def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ..
             # Else a misspelled metric would be noticed only after the first trial.
             require_metric("objective", str(metric), str(direction), None)
     return tuple(Objective(str(metric), str(direction)) for metric, direction in objectives.items())
+
+
+def _constraints(constraints: Any) -> tuple[Constraint, ...]:
+    requirement = f"hydra.sweeper.constraints must map val/… or one of {', '.join(OF_RUNS)} to a number"
+    example = "hydra.sweeper.constraints={parameters:10000}"
+    if not isinstance(constraints, Mapping | None):
+        raise UserError(requirement, f"hydra.sweeper.constraints={shown(constraints)}", example)
+    found = []
+    for metric, value in (constraints or {}).items():
+        if not is_number(value) or not (str(metric).startswith("val/") or metric in OF_RUNS):
+            raise UserError(requirement, f"{metric}: {shown(value)}", example)
+        # Of what is good when large a number is the least, else the most.
+        mode = "min" if metric in OF_RUNS else direction_of("constraint", str(metric), None)
+        found.append(Constraint(str(metric), mode, float(value)))
+    return tuple(found)

@@ -135,6 +135,8 @@ class Search:
         trial = Trial(self._sampled, self._sampled.get_trials(deepcopy=False)[frozen.number]._trial_id)
         for step, value in frozen.intermediate_values.items():
             trial.report(value, step)  # some samplers learn from values of pruned trials
+        for metric, excess in frozen.constraints.items():
+            trial.set_constraint(metric, excess)
         values = frozen.values if frozen.state == TrialState.COMPLETE else None
         self._sampled.tell(frozen.number, values, frozen.state)
 
@@ -142,6 +144,11 @@ class Search:
     def n_trials(self) -> int:
         """Number of trials that have been proposed."""
         return sum("again" not in trial.user_attrs for trial in self._trials())
+
+    @property
+    def n_infeasible(self) -> int:
+        """Number of trials that violate a constraint."""
+        return sum(any(excess > 0 for excess in trial.constraints.values()) for trial in self._trials())
 
     def ask(self, n: int) -> list[Proposal]:
         """Proposes the next trials, and stores each before it is returned."""
@@ -207,7 +214,7 @@ class Search:
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Stores the outcome of a trial. A failed trial that finished when it ran again becomes a further trial."""
-        from optuna.trial import TrialState, create_trial
+        from optuna.trial import Trial, TrialState, create_trial
 
         trial = self._trials()[number]
         state = _state(outcome)
@@ -219,12 +226,14 @@ class Search:
             )
             for name, value in notes.items():  # which the states of Optuna do not tell
                 self.storage.set_trial_user_attr(trial_id, name, value)
+            for metric, excess in outcome.excess.items():
+                Trial(self.study, trial_id).set_constraint(metric, excess)
             self.study.tell(number, outcome.objectives if state == TrialState.COMPLETE else None, state)
             self._tell_sampler(self._trials()[number])
         elif state == TrialState.COMPLETE:
             more = create_trial(
                 state=state, values=list(outcome.objectives), params=trial.params, distributions=trial.distributions,
-                user_attrs={"again": number},
+                user_attrs={"again": number}, constraints=dict(outcome.excess),
             )  # fmt: skip
             self.study.add_trial(more)
             self._sampled.add_trial(_without_attributes(more))
@@ -246,7 +255,10 @@ def _without_attributes(trial: "FrozenTrial") -> "FrozenTrial":
     """Copies a trial without its attributes: those that another process has written must not reach a sampler."""
     from optuna.trial import create_trial
 
-    return create_trial(state=trial.state, values=trial.values, params=trial.params, distributions=trial.distributions)
+    return create_trial(
+        state=trial.state, values=trial.values, params=trial.params, distributions=trial.distributions,
+        constraints=trial.constraints,
+    )  # fmt: skip
 
 
 def open_journal(path: Path) -> "JournalStorage":

@@ -108,10 +108,11 @@ class Trials:
 
     def _outcome(self, entries: Sequence[Entry]) -> Outcome:
         directories = [self.sweep.directory / entry.directory for entry in entries]
-        outcome = read_outcome(directories, self.settings.objectives)
+        judged = self.settings.objectives, self.settings.constraints
+        outcome = read_outcome(directories, *judged)
         while outcome is None and any(self.sweep.state(entry).name == "running" for entry in entries):
             time.sleep(1.0)  # another process runs the job, by resume=
-            outcome = read_outcome(directories, self.settings.objectives)
+            outcome = read_outcome(directories, *judged)
         return outcome or Outcome("failed", reason=f"its process died {MOST_DEATHS} times")
 
     def _entries(self) -> list[Entry]:
@@ -166,13 +167,17 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         seeds = read.seeds if read.pruner != "none" else ()
         search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds, metrics)
         done = counted(search.n_trials, "trial")
-        print(f"search  {sweep.shown}: {read.sampler}, {done} done; it ends after {read.budget}")
+        bounds = f"; {', '.join(map(str, read.constraints))}" if read.constraints else ""
+        print(f"search  {sweep.shown}: {read.sampler}{bounds}, {done} done; it ends after {read.budget}")
         Trials(sweep, search, read, seeds=read.seeds).run(
             progress_of(sweep, [entry for entry in sweep.ledger.entries if entry.stage == "search"])
         )
+        if search.n_infeasible:
+            print(f"        {search.n_infeasible} of {counted(search.n_trials, 'trial')} violate a constraint")
         if not print_best(sweep):
             raise RunFailed(
-                f"none of the {search.n_trials} trials finished; status.json of each in {sweep.shown} has the reason"
+                f"none of the {search.n_trials} trials finished{', and kept the constraints' if bounds else ''}; "
+                f"status.json of each in {sweep.shown} has the reason"
             )
 
 
@@ -184,8 +189,11 @@ def _require_same_search(sweep: Sweep, settings: SearchSettings, space: Space) -
         require_one_setting(space.names)
         require_comparable(space.names, settings)
     else:
-        # Searches of 0.5.0 had one seed.
-        before, after = {"seeds": [], **then, "space": metadata.get("space")}, {**now, "space": space.as_json()}
+        # Searches of 0.5.0 had one seed, and no constraints.
+        before, after = (
+            {"seeds": [], "constraints": [], **then, "space": metadata.get("space")},
+            {**now, "space": space.as_json()},
+        )
         require_same({"search": before}, {"search": after}, "the search", may_differ=("search.budget",))
     metadata["search"], metadata["space"] = now, space.as_json()
 
