@@ -110,7 +110,8 @@ def without_marked(text: str, gone: Sequence[str]) -> str:
 
 def mentions(paths: Sequence[str], choices: Sequence[str], words: Sequence[str]) -> re.Pattern[str]:
     """Matches text that names a path or a choice that is gone, or has one of the words of a part."""
-    names = [re.escape(name) for path in paths for name in {path, path.removeprefix("src/mlplab/")}]
+    # Without a slash, the name of a folder is a word like any other.
+    names = [re.escape(name) for path in paths for name in {path, path.removeprefix("src/mlplab/")} if "/" in name]
     return re.compile("|".join([rf"(?<![\w./-])(?:{'|'.join([*names, *map(re.escape, choices)])})(?![\w-])", *words]))
 
 

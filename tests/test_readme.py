@@ -22,7 +22,11 @@ LINES = [
 ]
 ON_SWEEPS = [line for line in LINES if "logs/sweeps/lr_study" in line]
 AFTER = [
-    line for line in LINES if line.startswith(("python scripts/", "python train.py resume=")) and line not in ON_SWEEPS
+    line
+    for line in LINES
+    if line.startswith(("python scripts/", "python train.py resume="))
+    and line not in ON_SWEEPS
+    and "leave_out" not in line  # which would delete what is tested
 ]
 SWEEP = next((line for line in LINES if "sweep.name=lr_study" in line), "")
 TRAININGS = [line for line in LINES if line.startswith("python train.py") and line not in (SWEEP, *AFTER)]

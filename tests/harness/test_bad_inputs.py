@@ -17,7 +17,6 @@ from inference.small_runs import ROOT, save_run, table_options, write_houses
 from launching import Done, start_program
 from omegaconf import OmegaConf
 from parts import skip_without
-from sweeps.making import grid, write_sweep
 
 from mlplab.config.differing import flat
 
@@ -53,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, a sweep, tables, and files that are none of these."""
     folder = tmp_path_factory.mktemp("harness")
     skip_without("tables", "sweeps")  # the run and the sweep that scripts are given
+    from sweeps.making import grid, write_sweep
 
     write_houses(folder / "houses.csv")
     save_run(folder / "run", table_options(folder / "houses.csv"))

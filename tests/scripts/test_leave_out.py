@@ -178,20 +178,20 @@ Six.
 | a | b |
 |---|---|
 | 1 | <!-- only x -->2 |
-| 3 | `gone.py` |
+| 3 | `scripts/gone.py` |
 | 4 | 5 |
 
 Seven:
 
 ```bash
-python gone.py \\
+python scripts/gone.py \\
     more
-python gone.pyc
+python scripts/gone.pyc
 python kept.py data=gone
 ```
 
 ```bash
-python gone.py
+python scripts/gone.py
 ```
 
 End.
@@ -200,9 +200,9 @@ End.
 
 def test_what_is_marked_or_names_what_is_gone_goes(tmp_path: Path) -> None:
     text = leave_out.without_marked(MARKDOWN, ["x"])
-    rest = leave_out.without_lines(text, leave_out.mentions(["gone.py"], ["data=gone"], []), tmp_path)
+    rest = leave_out.without_lines(text, leave_out.mentions(["scripts/gone.py"], ["data=gone"], []), tmp_path)
     assert rest == (
-        "One. Four.\n\n| a | b |\n|---|---|\n| 4 | 5 |\n\nSeven:\n\n```bash\npython gone.pyc\n```\n\nEnd.\n"
+        "One. Four.\n\n| a | b |\n|---|---|\n| 4 | 5 |\n\nSeven:\n\n```bash\npython scripts/gone.pyc\n```\n\nEnd.\n"
     )
 
 

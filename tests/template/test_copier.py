@@ -44,15 +44,21 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "__pycache__", ".git", ".venv", "logs", "shared", "*_cache", ".hypothesis", "*.egg-info", "build", "dist"
     )
     shutil.copytree(ROOT, folder, ignore=is_other)
-    for name in ("logs/runs/one/result.json", ".venv/bin/python", "src/mlplab/__pycache__/training.pyc", ".env"):
+    for name in (
+        "logs/runs/one/result.json",
+        ".venv/bin/python",
+        "src/mlplab/__pycache__/training.pyc",
+        ".env",
+        "conf/local/default.yaml",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("of this machine")
     return folder
 
 
-def without(template: Path, folder: Path, *parts: str) -> Path:
+def without(template: Path, folder: Path, *parts: str, name: str = "mlplab") -> Path:
     """Makes a project without some parts."""
-    answers = [word for part in parts for word in ("-d", f"{part}=false")]
+    answers = ["-d", f"project_name={name}", *(word for part in parts for word in ("-d", f"{part}=false"))]
     copier("copy", "--defaults", *answers, template, folder, folder=template)
     return folder
 
@@ -74,7 +80,9 @@ def test_a_project_has_its_answers_and_nothing_of_this_machine(template: Path, t
     assert names == {path.name for path in template.iterdir()} - {"copier.yaml", "logs", ".venv", ".env"} | {
         ".copier-answers.yml"
     }
-    assert not [*project.rglob("*.pyc"), *project.rglob("tests/template"), *project.glob("src/mlplab/report")]
+    gone = ("*.pyc", "tests/template", "src/mlplab/report", "conf/local/default.yaml")
+    assert not [path for pattern in gone for path in project.rglob(pattern)]
+    assert (project / "conf" / "local" / "none.yaml").is_file()
     assert (project / "src" / "mlplab" / "sweeps").is_dir()
 
 
@@ -121,6 +129,14 @@ def bare(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     project = without(template, tmp_path_factory.mktemp("bare") / "new", "tables", "sweeps")
     shutil.copytree(ROOT / "tests" / "releases" / "0.5.0" / "runs" / "houses", project / "houses")
     return project, python_of(project)
+
+
+def test_a_project_has_the_name_that_it_is_given(template: Path, tmp_path: Path) -> None:
+    project = without(template, tmp_path / "new", "tables", "sweeps", name="my_networks")
+    python = python_of(project)
+    assert {path.name for path in (project / "src").iterdir()} == {"my_networks"}
+    run([python, "train.py", "trainer.max_epochs=1", f"paths.logs={tmp_path}/logs"], project)
+    assert (project / "src" / "my_networks" / "training.py").is_file()
 
 
 @pytest.mark.slow
