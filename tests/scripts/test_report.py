@@ -224,11 +224,13 @@ try:
 finally:
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print(used.ru_utime + used.ru_stime, most, file=sys.stderr)
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(used.ru_utime + used.ru_stime, most, others.ru_utime + others.ru_stime, others.ru_maxrss, file=sys.stderr)
 """
-"""Runs a script, and tells its seconds of the processor and the most memory that it had, in KiB.
+"""Runs a script, and tells its seconds of the processor and the most memory that it had, in KiB; then those of its
+processes: the memory is that of the largest.
 
-Not by `ru_maxrss`, which counts what pytest had when it began the process.
+Its own not by `ru_maxrss`, which counts what pytest had when it began the process.
 """
 
 
@@ -240,12 +242,13 @@ def test_ten_thousand_runs_take_little_time_memory_and_space(tmp_path: Path, roo
     began = time.monotonic()
     done = subprocess.run(script, check=True, capture_output=True, text=True, timeout=300)
     wall = time.monotonic() - began
-    seconds, kibibytes = map(float, done.stderr.split())
+    seconds, kibibytes, seconds_of_others, kibibytes_of_others = map(float, done.stderr.split())
     page = tmp_path / "many" / "report.html"
     size = page.stat().st_size
     told = f"{seconds:.1f} s of the processor ({wall:.1f} s by the clock), {kibibytes / 1024:.0f} MiB"
-    print(f"{told}, a page of {size / 1e6:.1f} MB")
+    others = f"{seconds_of_others:.1f} s and {kibibytes_of_others / 1024:.0f} MiB in processes of its own"
+    print(f"{told}; {others}; a page of {size / 1e6:.1f} MB")
     assert seconds < 60
-    assert kibibytes < 4e8 / 1024
+    assert max(kibibytes, kibibytes_of_others) < 3e8 / 1024
     assert size < 5e6
     assert page.read_text(encoding="utf-8").count("<tr data-s=") == 10_000

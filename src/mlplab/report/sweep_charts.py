@@ -516,6 +516,7 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
     base = inline(rows).transform_filter(CHOSEN_SETTINGS)
     base = base.transform_window(among="dense_rank()", sort=[alt.SortField("rank")])
     base = base.transform_filter(f"datum.among <= {MOST_CURVES}").encode(x=EPOCHS)
+    has_band = any("low" in row for row in rows)
     several = alt.Scale(domain=list(range(1, MOST_CURVES + 1)), range=list(SERIES)[:MOST_CURVES])
     colour = panel.colour if panel.shared.palette else alt.Color("among:O", scale=several, legend=None)
     dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=["val", "train"], range=[[1, 0], [4, 3]]), legend=None)
@@ -526,12 +527,13 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
         line.encode(detail="s:N").add_params(zoom()),
         dots.encode(tooltip=[*told, value("y", f"median {words}")]),
     ]
-    if any("low" in row for row in rows):
+    if has_band:
         band = base.mark_area(opacity=0.14, clip=True)
         layers.append(band.encode(y=scaled(y, "low"), y2="high:Q", color=colour, detail=["s:N", "part:N"]))
     caption = "Solid validation, dashed training. " if len(metrics) > 1 else ""
-    caption += f"The best {min(MOST_CURVES, len(settings))} settings: " if len(settings) > 1 else ""
-    caption += f"median over finished runs, quartiles shaded, as far as half of them came.{y.note()}"
+    caption += f"The best {min(MOST_CURVES, len(settings))} settings. " if len(settings) > 1 else ""
+    caption += "Median over finished runs, quartiles shaded, as far as half of them came. " if has_band else ""
+    caption = f"{caption.strip()}{y.note()}" or "Of one run."
     title = "Validation and training loss" if len(metrics) > 1 else words.capitalize()
     return panel.chart(f"curves_{metric}", title, caption, *layers)
 
