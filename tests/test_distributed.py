@@ -181,7 +181,7 @@ def test_each_process_has_the_threads_that_were_asked_for(threads: str, expected
 def test_threads_are_shared_among_the_processes_of_a_machine(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     several: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=object()), num_devices=4)
     alone: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=None), num_devices=1)
-    monkeypatch.setattr("mlplab.building.available_cores", lambda: 8)
+    monkeypatch.setattr("mlplab.trainer_settings.available_cores", lambda: 8)
     before = torch.get_num_threads()
     for trainer, threads, expected in ((several, "auto", "2"), (several, "3", "3"), (alone, "3", None)):
         with monkeypatch.context() as patch:

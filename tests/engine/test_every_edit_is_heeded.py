@@ -220,7 +220,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         ["model.dropout=0.3"],
     ),
     "build_trainer": (
-        building.build_trainer, '    del flags["threads"]',
+        building._fitting_flags, '    del flags["threads"]',
         '    del flags["threads"]\n    flags["gradient_clip_val"] = 0.1', [],
     ),
 }  # fmt: skip
