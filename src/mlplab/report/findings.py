@@ -278,6 +278,8 @@ def _test(test: PairedTest) -> str:
         median, mean, low, high = -median, -mean, -high, -low
     is_shown = test.corrected_p < LEVEL
     names = f"{better.label} {'beats' if is_shown else 'against'} {other.label}{'' if is_shown else ': better'}"
-    interval = f"mean {number(mean)}, 95 % interval {number(low)} to {number(high)}"
+    # Beside a test that shows nothing, an interval without 0 would say the opposite.
+    within = f", 95 % interval {number(low)} to {number(high)}" if is_shown or low <= 0 <= high else ""
+    interval = f"mean {number(mean)}{within}"
     found = f"p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial {abs(result.rank_biserial):.2f}"
     return f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} ({interval}; {found})"
