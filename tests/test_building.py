@@ -40,7 +40,8 @@ def own_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
     import mlplab.models
 
     def make(answer: Any) -> list[str]:
-        monkeypatch.setattr(mlplab.models, "Own", type("Own", (Own,), {"answer": staticmethod(answer)}), raising=False)
+        own = type("Own", (Own,), {"answer": staticmethod(answer)})
+        monkeypatch.setattr(mlplab.models, "Own", own, raising=False)
         return [*QUICK, "~model", "+model={_target_:mlplab.models.Own}"]
 
     return make

@@ -117,7 +117,7 @@ def test_an_edited_file_of_conf_is_seen(tmp_path: Path, root: Path, monkeypatch:
     assert mlplab.compose(["data=wine"]).optimizer.lr == 0.002
 
 
-def test_a_notebook_shows_figures_and_one_line_for_a_mistake(run: mlplab.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_shows_figures_and_a_line_for_a_mistake(run: mlplab.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("curves", "result"):
         assert run.figure(name)._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     with pytest.raises(UserError) as mistake:

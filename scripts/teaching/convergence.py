@@ -60,7 +60,8 @@ def walk(rate: float) -> list[float]:
     """Descends f(w) = ½·`CURVATURE`·w² by `optimizer=sgd`; returns w at each step."""
     point = nn.Module()
     point.weight = nn.Parameter(torch.tensor([START]))
-    optimizer = build_optimizer(instantiate(mlplab.compose(["optimizer=sgd", f"optimizer.lr={rate}"]).optimizer), point)
+    chosen = mlplab.compose(["optimizer=sgd", f"optimizer.lr={rate}"]).optimizer
+    optimizer = build_optimizer(instantiate(chosen), point)
     path = [START]
     for _ in range(N_STEPS):
         optimizer.zero_grad()

@@ -113,13 +113,14 @@ def holds(statement: bool) -> str:
 
 
 def code(path: str, name: str) -> str:
-    """Quotes a function, a method (`Class.method`) or a table of src/mlplab, as it stands there, with a link to it."""
+    """Quotes a function, a method (`Class.method`) or a table of src/mlplab as it stands there, with a link."""
     text = (SOURCE / path).read_text(encoding="utf-8")
     node: Any = ast.parse(text)
     for part in name.split("."):
         node = next(one for one in node.body if part in _names_of(one))
     lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-    return f"[`src/mlplab/{path}`](../../src/mlplab/{path}):\n\n```python\n{textwrap.dedent(chr(10).join(lines))}\n```"
+    quoted = textwrap.dedent("\n".join(lines))
+    return f"[`src/mlplab/{path}`](../../src/mlplab/{path}):\n\n```python\n{quoted}\n```"
 
 
 def _names_of(node: ast.stmt) -> list[str]:

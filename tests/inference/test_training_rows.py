@@ -108,5 +108,6 @@ def test_a_card_whose_data_are_not_described_is_refused(
 
 
 def test_a_source_is_found_by_the_name_that_it_had_in_an_earlier_release(own_run: Callable[..., TrainedRun]) -> None:
-    inputs, targets, _ = next(rows_of_training(own_run(("data", "source"), "mlplab.data.table.source.table"), "test"))
+    run = own_run(("data", "source"), "mlplab.data.table.source.table")
+    inputs, targets, _ = next(rows_of_training(run, "test"))
     assert len(inputs[0]) == len(targets) == 30

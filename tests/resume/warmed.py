@@ -18,7 +18,8 @@ OF_PARTS = {
     "tables": ["mlplab.data.table.table_source"],
 }
 MODULES = [
-    "mlplab.training", "mlplab.cli.command_line", *(m for part, its in OF_PARTS.items() if is_there(part) for m in its),
+    "mlplab.training", "mlplab.cli.command_line",
+    *(module for part, its in OF_PARTS.items() if is_there(part) for module in its),
     "mlplab.data.bundled", "mlplab.inference.evaluating", "mlplab.cli.resume", "torch.utils.tensorboard",
     "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",
     "sklearn.datasets", "joblib", "rich.live", "rich.table",

@@ -65,7 +65,7 @@ MLP = "_target_: mlplab.models.MLP"
         ("data", "_target_: mlplab.data.bundled.bundled\nname: wine\nbatch_size: 0", False),
         ("data", "_target_: mlplab.data.bundled.bundled\nname: wine\nnoise: 0.1", False),
         pytest.param(
-            "data", "_target_: mlplab.data.table.table_source.table\nrare_classes: dorp", False, marks=needs("tables")
+            "data", "_target_: mlplab.data.table.table_source.table\nrare_classes: dop", False, marks=needs("tables")
         ),
         ("loss", "name: huber\ndelta: 2.0", True),
         ("loss", "name: hubert", False),

@@ -110,7 +110,7 @@ def test_too_little_memory_is_told_with_the_size_of_a_batch(run, tmp_path: Path)
 
 
 def test_a_sweep_goes_on_past_each_kind_of_failure_and_ends_with_a_table(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    models = "{_target_: mlplab.models.MLP},{_target_: own_code.Broken},{_target_: own_code.Hungry},{_target_: no.Such}"
+    models = "{_target_: mlplab.models.MLP},{_target_: own_code.Broken},{_target_: own_code.Hungry},{_target_: no.A}"
     done = run("-m", "~model", f"+model={models}", "sweep.name=study")
     assert done.status == 1
     assert "3 of 4 jobs failed" in done.stdout

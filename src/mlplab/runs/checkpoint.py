@@ -387,7 +387,7 @@ def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
     """Builds the preprocessing by its name. A name outside this table is never imported."""
     if plain["name"] == "table":
         require_part("tables", "a run that was trained on a table", "another run")
-        from mlplab.data.table.table_preprocessing import TablePreprocessing  # imports polars, which only tables need
+        from mlplab.data.table.table_preprocessing import TablePreprocessing  # brings polars, which only tables need
 
         preprocessing: Preprocessing = TablePreprocessing.from_dict(plain)
         return preprocessing
