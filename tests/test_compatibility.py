@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from compatibility import CALLBACKS, FLAGS, PAGE, Recorder, names, outcomes, page
+from parts import needs
 
 QUICK = ("BackboneFinetuning", "DeviceStatsMonitor", "LearningRateFinder", "ModelSummary", "strategy", "precision")
 
@@ -15,6 +16,7 @@ pytestmark = [
 ]
 
 
+@needs("tables", "sweeps")  # rows that lead to what was left out go with it
 def test_every_callback_and_every_flag_has_a_row() -> None:
     callbacks, flags = names()
     assert sorted({case.name for case in CALLBACKS}) == sorted(callbacks)
@@ -33,6 +35,7 @@ def test_a_row_says_what_the_case_does(tmp_path: Path, name: str) -> None:
             assert outcome.resumes in text
 
 
+@needs("tables", "sweeps")
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the page tells what a machine without a GPU refuses")
 def test_the_page_is_what_all_cases_do(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_a_notebook_shows_figures_and_a_line_for_a_mistake(run: mlplab.Run, monk
     assert {"compose", "train", "Run", "MLPClassifier"} <= {*dir(mlplab)}
 
 
+@needs("tables")
 def test_a_frame_of_pandas_needs_no_pyarrow(tmp_path: Path) -> None:
     path = tmp_path / "houses.csv"
     houses(100).write_csv(path)
