@@ -5,15 +5,10 @@ learner seeds for each step: they depend on seed, epoch and batch alone.
 """
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.distributions import Beta
 
-from mlplab.data.module import DataModule
-from mlplab.data.own_data import OwnData
-from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import UserError
-from mlplab.instantiation import plain_values
+from mlplab.data.preprocessing import Preprocessing, Standardize
 from mlplab.models.inputs import WithInputs
 from mlplab.objectives.objective import Objective
 
@@ -107,38 +102,3 @@ class Augmentation(nn.Module):
             return objective(outputs, *mixed)  # type: ignore[no-any-return]
         # Class indices are no numbers.
         return share * objective(outputs, targets, *weights) + (1 - share) * objective(outputs, *of_partners)  # type: ignore[no-any-return]
-
-
-def build_augmentation(config: DictConfig, data: DataModule | OwnData, model: nn.Module) -> Augmentation | None:
-    """Builds what changes training batches; None if nothing does.
-
-    Raises:
-        UserError: images are to be shifted, but the data are none; or the network is compiled.
-    """
-    options = plain_values(config.get("augmentation") or {})
-    if not any(options.values()):
-        return None
-    if options.get("mixup") and config.model.get("compile") and isinstance(model, WithInputs):
-        # Compiled is the network with its input layer, behind which rows are mixed.
-        raise UserError(
-            "augmentation.mixup of categories, pixels and embeddings must have a network that is not compiled",
-            "model.compile=true",
-            "model.compile=false",
-        )
-    most, shape, shift = options.pop("shift", 0), data.image_shape, None
-    if most and shape is None:
-        raise UserError(
-            "augmentation.shift must be for images", f"{data.name} has none", "augmentation.shift=0, or data=digits"
-        )
-    if most and shape is not None:
-        if most >= min(shape):
-            raise UserError(
-                f"augmentation.shift must be smaller than the images, {shape[0]}×{shape[1]}",
-                f"augmentation.shift={most}",
-                "augmentation.shift=2",
-            )
-        shift = RandomShift(*shape, most, data.preprocessor)  # type: ignore[arg-type]  # only the project's data have images
-    preprocessing = data.preprocessor
-    unit = preprocessing.std if isinstance(preprocessing, ScalePixels) else 1.0
-    n_numeric = preprocessing.n_numeric(data.task.n_features)
-    return Augmentation(**options, shift=shift, n_numeric=n_numeric, unit=unit)

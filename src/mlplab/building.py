@@ -16,11 +16,10 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mlplab.augmentation import build_augmentation
 from mlplab.callbacks.compatibility import FINDERS, require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
-from mlplab.config.commands import install
+from mlplab.config.commands import install, typed_overrides
 from mlplab.config.resolvers import without_secrets
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
@@ -33,7 +32,7 @@ from mlplab.instantiation import accepted_options, class_of, instantiate, is_dat
 from mlplab.learner import Learner
 from mlplab.models import MLP
 from mlplab.models.inputs import WithInputs
-from mlplab.network_inputs import embed_numbers, input_layer_of, take_embedding
+from mlplab.network_inputs import build_augmentation, embed_numbers, input_layer_of, take_embedding
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
@@ -120,11 +119,6 @@ def _build_own_data(config: DictConfig) -> OwnData:
     left = {*DATA_OPTIONS, "task"} - {*accepted}
     options = {name: value for name, value in given.items() if name not in left}
     return OwnData(instantiate("data", options), options, int(config.seed))
-
-
-def typed_overrides() -> list[str]:
-    """Returns what was typed, where Hydra runs."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ from mlplab.data.table.frames import as_polars, is_frame
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.target_inference import infer_target
 from mlplab.errors import RunStopped, UserError, first_of, not_writable
-from mlplab.notebook import Run, compose_unchecked, require_list, train
 from mlplab.runs.files import read_json
+
+if TYPE_CHECKING:
+    from mlplab.notebook import Run
 
 WORDS = {
     "hidden_dims": "model.hidden_dims", "activation": "model.activation", "dropout": "model.dropout",
@@ -133,6 +135,8 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
                 np.savez(_new_file(config, ".npz"), features=X, targets=targets, **given)  # type: ignore[arg-type]
             else:
                 self._table_classes = _write_table(config, frame, targets, names, sample_weight)
+            from mlplab.notebook import train
+
             try:
                 self.run_ = train(config)
             except RunStopped as stopped:
@@ -152,6 +156,9 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if self.directory is None:  # nobody sees these
             words += ["callbacks=minimal", "logger=none"]
         state = self.random_state
+        # PyTorch and Lightning, for which estimators that are only made and cloned do not wait.
+        from mlplab.notebook import compose_unchecked, require_list
+
         seed = state if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31)
         given = {option: value for name, option in WORDS.items() if (value := getattr(self, name)) is not None}
         words += [f"{option}={_as_word(value)}" for option, value in {**given, "seed": seed}.items()]
@@ -333,7 +340,7 @@ def _are_read_back(classes: pl.Series) -> bool:
     return set(found.class_names) == {*classes}
 
 
-def _warn_of_unused(run: Run) -> None:
+def _warn_of_unused(run: "Run") -> None:
     """Warns of the columns of a table that are no features."""
     columns = read_json(run.directory / "data.json")["columns"]
     unused = [f"{one['name']} ({one['use'].removeprefix('left out: ')})" for one in columns if "left out" in one["use"]]

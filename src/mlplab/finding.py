@@ -5,7 +5,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -13,12 +13,12 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.building import build_data, build_learner, typed_overrides
 from mlplab.callbacks.compatibility import FINDERS
+from mlplab.config.commands import typed_overrides
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import RunFailed, RunStopped, UserError, described
 from mlplab.instantiation import accepted_options, class_of, instantiate, is_data_module
-from mlplab.own_module_building import build_module
 from mlplab.rules import shown
 from mlplab.trainer_settings import use_threads
 
@@ -28,15 +28,21 @@ LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "fas
 TINY = 1e-6
 """Learning rate below which a found one is likely to come from noise."""
 
+Build = Callable[[DictConfig], tuple[DataModule | OwnData, pl.LightningModule]]
+
 # It logs what the refusal tells.
 logging.getLogger("lightning.pytorch.tuner").setLevel(logging.CRITICAL)
 
 
-def find_values(config: DictConfig) -> dict[str, Any]:
+def find_values(config: DictConfig, build: Build) -> dict[str, Any]:
     """Sets in the configuration what the finders among its callbacks find; returns it by its keys.
 
     Each search has data, network and Trainer of its own. So the run that follows is the one that these values give on
     the command line, whatever its number of epochs.
+
+    Args:
+        config: as conf/ composes it.
+        build: builds data and learner from it.
 
     Raises:
         UserError: a value cannot be found, or is given on the command line, too.
@@ -61,7 +67,7 @@ def find_values(config: DictConfig) -> dict[str, Any]:
         # The learner's rate is no attribute of it, which Lightning would set.
         finder._update_attr = False
         print(f"search  for {key}, by {type(finder).__name__}", flush=True)
-        value = _search(config, name, finder, key)
+        value = _search(config, build, name, finder, key)
         kind = type(finder).__name__
         if not is_set:
             print(f"note    {kind} suggests {key}={shown(value)}, which update_attr=false leaves unused", flush=True)
@@ -148,14 +154,12 @@ def _options_of(config: DictConfig, group: str) -> list[str]:
     return accepted_options(group, {"_target_": config[group].get("_target_")})
 
 
-def _search(config: DictConfig, name: str, finder: Any, key: str) -> Any:
+def _search(config: DictConfig, build: Build, name: str, finder: Any, key: str) -> Any:
     """Runs a search, and returns the value that it suggests."""
     config = copy.deepcopy(config)
     if isinstance(finder, BatchSizeFinder):
         _set(config, key, finder._init_val)
-    data = build_data(config)
-    data.setup()
-    learner = build_learner(config, data) if config.get("module") is None else build_module(config, data)
+    data, learner = build(config)
     use_threads(config, data, learner)
     if isinstance(finder, BatchSizeFinder) and isinstance(data, DataModule):
         # Lightning asks a loader for its data set, which the project's has not.

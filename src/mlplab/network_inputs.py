@@ -1,15 +1,18 @@
-"""Builds what stands before a network: the input layer of compact features, and the numeric embedding."""
+"""Builds what stands before a network: input layer of compact features, numeric embedding, augmentation of batches."""
 
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
+from mlplab.augmentation import Augmentation, RandomShift
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
+from mlplab.data.preprocessing import ScalePixels
 from mlplab.errors import UserError
-from mlplab.instantiation import accepted_options
+from mlplab.instantiation import accepted_options, plain_values
 from mlplab.models.bins import N_BINS, quantile_edges, tree_edges
-from mlplab.models.inputs import InputLayer, PixelInputs, build_inputs
+from mlplab.models.inputs import InputLayer, PixelInputs, WithInputs, build_inputs
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.models.numeric_embeddings import EmbeddedInputs, PiecewiseEmbedding
 
@@ -94,3 +97,38 @@ def embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: Data
     assert isinstance(embedded.embedding, PiecewiseEmbedding)
     embedded.embedding.set_edges(edges)
     return embedded
+
+
+def build_augmentation(config: DictConfig, data: DataModule | OwnData, model: nn.Module) -> Augmentation | None:
+    """Builds what changes training batches; None if nothing does.
+
+    Raises:
+        UserError: images are to be shifted, but the data are none; or the network is compiled.
+    """
+    options = plain_values(config.get("augmentation") or {})
+    if not any(options.values()):
+        return None
+    if options.get("mixup") and config.model.get("compile") and isinstance(model, WithInputs):
+        # Compiled is the network with its input layer, behind which rows are mixed.
+        raise UserError(
+            "augmentation.mixup of categories, pixels and embeddings must have a network that is not compiled",
+            "model.compile=true",
+            "model.compile=false",
+        )
+    most, shape, shift = options.pop("shift", 0), data.image_shape, None
+    if most and shape is None:
+        raise UserError(
+            "augmentation.shift must be for images", f"{data.name} has none", "augmentation.shift=0, or data=digits"
+        )
+    if most and shape is not None:
+        if most >= min(shape):
+            raise UserError(
+                f"augmentation.shift must be smaller than the images, {shape[0]}×{shape[1]}",
+                f"augmentation.shift={most}",
+                "augmentation.shift=2",
+            )
+        shift = RandomShift(*shape, most, data.preprocessor)  # type: ignore[arg-type]  # only the project's data have images
+    preprocessing = data.preprocessor
+    unit = preprocessing.std if isinstance(preprocessing, ScalePixels) else 1.0
+    n_numeric = preprocessing.n_numeric(data.task.n_features)
+    return Augmentation(**options, shift=shift, n_numeric=n_numeric, unit=unit)

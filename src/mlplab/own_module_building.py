@@ -1,5 +1,6 @@
 """Builds a LightningModule of one's own from conf/module, and what completes it in a run."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
-from mlplab.building import build_learner, typed_overrides
 from mlplab.callbacks.own_module import OwnModule
+from mlplab.config.commands import typed_overrides
 from mlplab.data.module import DataModule, ExpandedDataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import RunFailed, UserError
@@ -28,12 +29,19 @@ GIVEN = ("in_features", "out_features", "task", "model", "loss", "optimizer")
 """Arguments of its `__init__` that a LightningModule of one's own is given, where it has them."""
 
 
-def build_module(config: DictConfig, data: DataModule | OwnData) -> pl.LightningModule:
+def build_module(
+    config: DictConfig, data: DataModule | OwnData, build_learner: Callable[[DictConfig, DataModule | OwnData], Learner]
+) -> pl.LightningModule:
     """Builds a LightningModule of one's own.
 
     Its `__init__` is given what it has arguments for, beside its own options: `in_features`, `out_features` and `task`
     of the data; `model`, the network of conf/model; `loss`, the objective of conf/loss; `optimizer`, which lacks only
     the parameters.
+
+    Args:
+        config: as conf/ composes it.
+        data: what it is trained on.
+        build_learner: builds the project's learner, whose parts it may be given.
 
     Raises:
         UserError: it is no LightningModule, or a group was chosen that it has no argument for.

@@ -2,8 +2,10 @@
 
 import logging
 import math
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -63,13 +65,9 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
     # What Lightning's finders find is set in the configuration; a run that goes on has it in its manifest.
-    found = found_before(directory.path) if resume else find_values(config)
+    found = found_before(directory.path) if resume else find_values(config, _built)
     set_found(config, found)
-    # Data before the network, as its widths and class weights follow from them.
-    data = build_data(config, partial(card_to_resume, directory.checkpoints) if resume else None)
-    data.setup()
-    # A LightningModule of one's own brings its steps, loss and optimizers itself.
-    learner = build_learner(config, data) if config.get("module") is None else build_module(config, data)
+    data, learner = _built(config, partial(card_to_resume, directory.checkpoints) if resume else None)
     started = None
     if config.get("start_from") is not None and not (resume and card_to_resume(directory.checkpoints)):
         started = load_weights(Path(config.start_from), learner, all_of_them=not config.train)
@@ -109,6 +107,19 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
         mark_finished(directory, result, divergence, interruption)
     return objective_of(result)
+
+
+def _built(
+    config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None
+) -> tuple[DataModule | OwnData, pl.LightningModule]:
+    """Builds the data, and what learns from them."""
+    # Data before the network, as its widths and class weights follow from them.
+    data = build_data(config, trained)
+    data.setup()
+    if config.get("module") is None:
+        return data, build_learner(config, data)
+    # A LightningModule of one's own brings its steps, loss and optimizers itself.
+    return data, build_module(config, data, build_learner)
 
 
 def _fit(

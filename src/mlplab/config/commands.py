@@ -38,3 +38,10 @@ def _python() -> str:
     # Without an activated environment there may be no python, or one that lacks this project.
     found = shutil.which("python")
     return "python" if found is not None and Path(found) == Path(sys.executable) else shortest(Path(sys.executable))
+
+
+def typed_overrides() -> list[str]:
+    """Returns what was typed, where Hydra runs."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:605f1468f7 build_trainer:bf660c3871",
+    "mlplab.building": "build_data:3be7a2c220 build_trainer:bf660c3871",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:1eb8a1b764 on_test_start:26ac292d78",
@@ -88,6 +88,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:6c145204bd",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:3550845ec8",
-    "mlplab.training": "_fit:1b7651aad3 train:d8aa2094bf",
+    "mlplab.training": "_fit:1b7651aad3 train:9caec99d78",
     "train": "main:fc9e5183a9",
 }

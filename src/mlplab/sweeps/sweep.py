@@ -229,10 +229,8 @@ class Sweep:
     def _keep_config(self, entry: Entry) -> None:
         """Keeps the configuration of a job that is the first, or the first with some choice of a group."""
         groups = [name for name in entry.values if self.loader.is_group(name)]
-        is_new = not self.ledger.entries or any(not self.ledger.has_value(name, entry.values[name]) for name in groups)
-        if is_new:
-            plain = self.composer.as_plain([*self.ledger.shared, *entry.overrides])
-            self.ledger.configs[str(entry.number)] = plain
+        if not self.ledger.entries or any(not self.ledger.has_value(name, entry.values[name]) for name in groups):
+            self.ledger.configs[str(entry.number)] = self.composer.as_plain([*self.ledger.shared, *entry.overrides])
 
     def _require_composable(self, overrides: Sequence[str]) -> None:
         """Refuses overrides of a received sweep.json before they are composed, though they are not run.
