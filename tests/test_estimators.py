@@ -276,6 +276,6 @@ def test_an_interruption_is_no_failed_fit_of_a_search(monkeypatch: pytest.Monkey
     def stop(config: Any) -> None:
         raise RunStopped("stopped by Ctrl-C", 130)
 
-    monkeypatch.setattr("mlplab.estimators.train", stop)
+    monkeypatch.setattr("mlplab.notebook.train", stop)
     with pytest.raises(KeyboardInterrupt, match="stopped by Ctrl-C"):
         cross_val_score(MLPClassifier(), *WINE)

@@ -17,7 +17,6 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, first_of
 from mlplab.inference.explanation_figures import MOST_CLASSES, dependence_figure, importance_figure
 from mlplab.inference.feature_effects import (
-    ERRORS,
     SCORES,
     Explanation,
     Input,
@@ -242,9 +241,8 @@ def split_names(text: str) -> list[str]:
 
 def describe_importances(explanation: Explanation) -> str:
     """Formats the most important columns as a table."""
-    change = "rise" if explanation.score in ERRORS else "drop"
     shown = explanation.importances[:SHOWN]
-    table = {f"{change} of {explanation.score}": {one.column: one.mean for one in shown}}
+    table = {f"{explanation.change} of {explanation.score}": {one.column: one.mean for one in shown}}
     table["std"] = {one.column: one.std for one in shown}
     rest = len(explanation.importances) - len(shown)
     return describe_metrics(table, "column") + (f"\nand {rest:,} more in importance.csv" if rest else "")

@@ -6,12 +6,13 @@ import numpy as np
 
 from mlplab.errors import counted
 from mlplab.figures.palette import COLOURS, style
-from mlplab.inference.feature_effects import ERRORS, Dependence, Explanation
 from mlplab.plots import DOTS_PER_INCH, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mlplab.inference.feature_effects import Dependence, Explanation
 
 MOST_CLASSES = len(COLOURS)
 """Classes that are drawn at most, unless more are named."""
@@ -26,7 +27,7 @@ FEW_VALUES = 12
 """Values of a number up to which each has a point on its curve."""
 
 
-def importance_figure(explanation: Explanation) -> "Figure":
+def importance_figure(explanation: "Explanation") -> "Figure":
     """Draws a bar for each column, the longest at the top, with the standard deviation over permutations."""
     from matplotlib.figure import Figure
 
@@ -43,10 +44,9 @@ def importance_figure(explanation: Explanation) -> "Figure":
     axes.set_yticks(places, [short_name(one.column, 40) for one in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
     unit = short_name(str(task.unit)) if task.unit and explanation.score in ("rmse", "mae") else ""
-    change = "rise" if explanation.score in ERRORS else "drop"
     spread = f", mean ± std of {explanation.repeats}" if explanation.repeats > 1 else ""
     axes.set_xlabel(
-        f"{change} of {explanation.score}{f' [{unit}]' if unit else ''} when the column is permuted{spread}"
+        f"{explanation.change} of {explanation.score}{f' [{unit}]' if unit else ''} when the column is permuted{spread}"
     )
     style(axes)
     axes.grid(visible=False, axis="y")
@@ -59,7 +59,7 @@ def importance_figure(explanation: Explanation) -> "Figure":
     return figure
 
 
-def dependence_figure(explanation: Explanation) -> "Figure":
+def dependence_figure(explanation: "Explanation") -> "Figure":
     """Draws a panel for each input; all have one scale, so that large effects look large."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -109,7 +109,7 @@ def dependence_figure(explanation: Explanation) -> "Figure":
     return figure
 
 
-def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
+def _draw(axes: "Axes", one: "Dependence", colours: dict[int, str]) -> None:
     """Draws the curves of one input, and how often its values occur."""
     from matplotlib.ticker import MaxNLocator
 

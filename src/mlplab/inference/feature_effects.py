@@ -125,6 +125,11 @@ class Explanation:
     classes: tuple[int, ...]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def change(self) -> str:
+        """Says what becomes of the score when a column that matters is permuted."""
+        return "rise" if self.score in ERRORS else "drop"
+
 
 @dataclass(frozen=True)
 class Rows:
