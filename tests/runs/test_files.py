@@ -17,6 +17,7 @@ from mlplab.runs.files import (
     once_flushed,
     remove_temporary_files,
     write_atomically,
+    write_bytes,
     write_json,
 )
 
@@ -291,3 +292,20 @@ def test_the_old_file_is_kept_once_more_after_a_kill_between_its_two_names(tmp_p
 def test_half_of_a_surrogate_pair_is_json_too(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"reason": "no such file: \udcff"})
     assert json.loads((tmp_path / "a.json").read_text())["reason"] == "no such file: \udcff"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_folder_that_is_lost_while_files_wait_for_their_flush_costs_the_others_nothing(
+    tmp_path: Path, is_replaced: bool
+) -> None:
+    (lost, kept) = (tmp_path / "lost", tmp_path / "kept")
+    with flushed_together():
+        for folder in (lost, kept):
+            folder.mkdir()
+            write_bytes(folder / "file", b"x")
+        lost.rename(tmp_path / "moved")
+        if is_replaced:
+            lost.touch()
+    assert (kept / "file").read_bytes() == b"x"
+    with pytest.raises(OSError, match="lost"):
+        write_bytes(lost / "file", b"x")

@@ -163,13 +163,15 @@ class _Batch:
             # Before the renames: a file renamed earlier could be empty after a crash of the machine.
             _flush([*(file.temporary for file in self.written), *(path for path in self.others if path not in own)])
             for file in self.written:
-                file.rename()
+                with _passing_over_loss_of(file.path.parent):
+                    file.rename()
         except BaseException:
             for file in self.written:
                 file.temporary.unlink(missing_ok=True)
             raise
         # The names stand in the folders, which are flushed by themselves.
-        _flush(list(dict.fromkeys(file.path.parent for file in self.written)))
+        folders = list(dict.fromkeys(file.path.parent for file in self.written))
+        _flush(folders, folders)
         for action in self.actions:
             action()
 
@@ -266,22 +268,37 @@ def write_atomically(
         raise
 
 
-def _flush(paths: Sequence[Path]) -> None:
+def _flush(paths: Sequence[Path], folders: Sequence[Path] | None = None) -> None:
+    folders = [path.parent for path in paths] if folders is None else folders
     if len(paths) < 2:  # without a pool of threads, which takes longer to start
-        for path in paths:
-            _flush_one(path)
+        for path, folder in zip(paths, folders, strict=True):
+            _flush_one(path, folder)
         return
     with ThreadPoolExecutor(min(len(paths), AT_ONCE)) as pool:
-        list(pool.map(_flush_one, paths))
+        list(pool.map(_flush_one, paths, folders))
 
 
-def _flush_one(path: Path) -> None:
-    # A folder can be opened for reading only, and fsync needs no more.
-    descriptor = os.open(path, os.O_RDONLY)
+def _flush_one(path: Path, folder: Path) -> None:
+    with _passing_over_loss_of(folder):
+        # A folder can be opened for reading only, and fsync needs no more.
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _passing_over_loss_of(folder: Path) -> Iterator[None]:
+    """Passes over errors of a folder that somebody has moved or deleted within the block, as could be just after it.
+
+    The next write there fails, and says so. The files of others, which are flushed together with it, are kept.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        if folder.is_dir():
+            raise
 
 
 def _temporary(path: Path) -> Path:
