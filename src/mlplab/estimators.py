@@ -3,6 +3,7 @@
 import json
 import tempfile
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -42,7 +43,7 @@ NUMBERS = [np.float64, np.float32]
 TARGET, WEIGHT = "target", "sample_weight"
 
 
-class _MLP(BaseEstimator):  # type: ignore[misc]
+class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
     """Trains a network on what `fit` is given, as `mlplab.train` does with the same options.
 
     Rows are split into a training and a validation part (`data.validation_fraction`); there is no test part. Numbers
@@ -175,9 +176,9 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
 
     _is_regression: bool
 
+    @abstractmethod
     def _read_targets(self, y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
         """Returns class indices, labels or values, and the names of the classes."""
-        raise NotImplementedError
 
     def _predict(self, X: Any, *, probabilities: bool = False) -> npt.NDArray[Any]:
         """Returns class indices, labels or values (N,) or (N, T), or probabilities (N, C or T)."""

@@ -15,19 +15,19 @@ DOTS_PER_INCH = 100
 """Coarser than of a picture that stands still: a file has dozens of frames."""
 
 MILLISECONDS = 150
-"""Of each frame."""
+"""Duration of each frame."""
 
 MILLISECONDS_OF_LAST = 2500
-"""Of the last one, which shows what was learned in the end."""
+"""Duration of the last frame, which shows what was learned in the end."""
 
 COLOURS = 64
-"""Of all frames together."""
+"""Colours of all frames together."""
 
 NEARLY_WHITE = 247
 """Level of all three channels above which a colour is made white."""
 
 MOST_BYTES = 1_000_000
-"""Of a file; of one that would be larger, every other frame is left out."""
+"""Largest size of a file. Of one that would be larger, every other frame is left out."""
 
 
 def as_frame(figure: "Figure") -> bytes:

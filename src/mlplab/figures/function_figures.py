@@ -4,6 +4,7 @@ Legend: D inputs (1 or 2), G points along each of them, C classes. Values are (C
 the last axis is the first input; or (1, G) or (1, G, G) values in the target's unit.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ BANDS = 5
 """Shades of a class: with few of them one sees how steep the function is, and the file of the animation is small."""
 
 SIZES = {"train": 22, "val": 17}
-"""Of the points, in square points."""
+"""Areas of the points, in square points."""
 
 PART_NAMES = {"train": "training", "val": "validation"}
 
@@ -57,7 +58,7 @@ class InputGrid:
     truth: Array | None = None
 
 
-class FunctionPicture:
+class FunctionPicture(ABC):
     """One figure, drawn again with the values of each moment, as drawing all of it anew would take long.
 
     Args:
@@ -91,13 +92,13 @@ class FunctionPicture:
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine("none")
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Draws what does not change."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _draw(self, values: Array) -> list[Any]:
         """Draws the values; returns the artists to remove."""
-        raise NotImplementedError
 
     def _rows(self, part: str) -> tuple[Array, Array]:
         """Returns inputs (n, D) and targets (n,) of the rows of a part that are drawn."""

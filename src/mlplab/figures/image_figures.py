@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 WIDTH = 6.0
-"""Of a row, in inches."""
+"""Width of a row, in inches."""
 
 MOST_LETTERS = 18
-"""Of the name of a class."""
+"""Letters of the name of a class that are shown."""
 
 
 def mistakes_figure(

@@ -17,7 +17,7 @@ COLOURS = (
 """Colours that colour-blind people can tell apart (Tol 2021, "Colour schemes"); a class has the same everywhere."""
 
 INK = "#222222"
-"""Of lines that stand for no class."""
+"""Colour of lines that stand for no class."""
 
 
 def diverging() -> "Colormap":
