@@ -3,7 +3,7 @@
     python scripts/rename_project.py mynet
 
 Needs nothing installed. Runs, checkpoints and sweeps of before still open under the new name. Only history keeps the
-old one: CHANGELOG.md, the runs of earlier releases that tests open, and `NAMES` in config/differing.py.
+old one: CHANGELOG.md, the runs of earlier releases that tests open, and `NAMES` in config/former_names.py.
 """
 
 import builtins
@@ -61,7 +61,7 @@ def main(words: list[str]) -> int:
 
 def names_file() -> Path:
     """Finds the file that holds `NAMES`, whatever the package is called."""
-    (path,) = (ROOT / "src").glob("*/config/differing.py")
+    (path,) = (ROOT / "src").glob("*/config/former_names.py")
     return path
 
 

@@ -7,19 +7,15 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.config import differing
 from mlplab.config.differing import (
     ABSENT,
-    NAMES,
-    RENAMED,
     changes,
     describe_changes,
     describe_new,
     extended,
     flat,
-    present_name,
-    use_present_names,
 )
+from mlplab.config.former_names import RENAMED
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(0, 3), st.lists(st.integers(0, 2), max_size=2)),
@@ -70,21 +66,6 @@ def test_a_name_of_an_earlier_version_is_what_conf_has_in_its_place() -> None:
     for then, now in RENAMED.items():
         assert changes({"_target_": then}, {"_target_": now}, ()) == {}
         assert changes({"_target_": then}, {"_target_": "other"}, ()) == {"_target_": (then, "other")}
-
-
-def test_the_names_of_a_package_that_was_called_otherwise_are_todays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(differing, "NAMES", ("first", "second", NAMES[-1]))
-    assert present_name("first.models.MLP") == "mlplab.models.MLP"
-    assert present_name("second.callbacks.Divergence") == "mlplab.callbacks.NonFiniteGuard"
-    assert [present_name(name) for name in ("firstly.Model", "torch.optim.Adam", None, 3)] == [
-        "firstly.Model", "torch.optim.Adam", None, 3,
-    ]  # fmt: skip
-    node: dict[str, Any] = {"_target_": "first.A", "parts": [{"_target_": "first.B", "name": "first.C"}]}
-    node["itself"] = node
-    use_present_names(node)
-    assert node["_target_"] == "mlplab.A"
-    assert node["parts"] == [{"_target_": "mlplab.B", "name": "first.C"}]
-    assert changes({"a": "first.A"}, {"a": "mlplab.A"}, ()) == {}
 
 
 @settings(max_examples=examples(30))

@@ -14,7 +14,7 @@ import pytest
 from launching import SMALL, launch
 
 from mlplab.cli.resume import resumed_config
-from mlplab.config.differing import NAMES
+from mlplab.config.former_names import NAMES
 from mlplab.errors import UserError
 from mlplab.runs import trust, untrusted_config
 from mlplab.runs.trust import NOT_AS_SIGNED, UNSIGNED, NoKey, key_file, signed_text, why_text_is_not_own

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from parts import skip_without
 
-from mlplab.config.differing import NAMES
+from mlplab.config.former_names import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = NAMES[-1], "perceptra"
@@ -42,7 +42,7 @@ def project(tmp_path: Path) -> Path:
     skip_without("sweeps")  # whose plug-ins are renamed too
     for name in (
         "scripts/rename_project.py", "pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "train.py",
-        "conf/config.yaml", f"conf/hydra/help/{OLD}.yaml", f"src/{OLD}/config/differing.py",
+        "conf/config.yaml", f"conf/hydra/help/{OLD}.yaml", f"src/{OLD}/config/former_names.py",
         f"src/hydra_plugins/{OLD}_plugins.py", f"src/{OLD}/engine/startup.py", "tests/launching.py",
         "docs/notebook.ipynb", "docs/figures/optimizers.png",
     ):  # fmt: skip
@@ -131,8 +131,8 @@ def test_the_old_name_is_left_in_history_alone(project: Path, is_checkout: bool)
     assert set(after) == {name.replace(OLD, NEW) for name in before}
     left = {name for name, content in after.items() if OLD.encode() in content.lower()}
     history = {"CHANGELOG.md", "tests/releases/0/config.yaml", "logs/run.yaml"}
-    assert left == {*history, f"src/{NEW}/config/differing.py"}
-    names = [line for line in after[f"src/{NEW}/config/differing.py"].decode().splitlines() if OLD in line]
+    assert left == {*history, f"src/{NEW}/config/former_names.py"}
+    names = [line for line in after[f"src/{NEW}/config/former_names.py"].decode().splitlines() if OLD in line]
     assert names == [f'NAMES: tuple[str, ...] = ("{OLD}", "{NEW}")']
     assert all(after[name] == before[name] for name in (*history, "docs/figures/optimizers.png"))
     assert after[".env"].startswith(NEW.upper().encode())
@@ -177,7 +177,7 @@ def test_a_renamed_project_passes_its_checks_and_opens_what_was_made_before(tmp_
     assert rename(copy, NEW).returncode == 0
     left = git(copy, "grep", "--untracked", "--files-with-matches", "--ignore-case", OLD).splitlines()
     assert {name for name in left if not name.startswith("tests/releases/0.5.0/")} == {
-        "CHANGELOG.md", f"src/{NEW}/config/differing.py",
+        "CHANGELOG.md", f"src/{NEW}/config/former_names.py",
     }  # fmt: skip
 
     run("train.py", f"resume={directory}", "trainer.max_epochs=4")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from mlplab.config.differing import present_name
+from mlplab.config.former_names import present_name
 from mlplab.config.paths import is_pipe
 from mlplab.data.arrays import arrays
 from mlplab.data.bundled import bundled

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.differing import ADDED, NOT_LEARNED, flat, present_name
+from mlplab.config.differing import ADDED, NOT_LEARNED, flat
+from mlplab.config.former_names import present_name
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
 from mlplab.report.rerun_commands import OF_THE_SWEEP

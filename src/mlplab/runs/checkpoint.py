@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from mlplab.config.differing import NAMES, use_present_names
+from mlplab.config.former_names import NAMES, use_present_names
 from mlplab.data.own_data import NoPreprocessing
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes, printable

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.differing import NAMES
+from mlplab.config.former_names import NAMES
 from mlplab.errors import UserError
 from mlplab.runs.files import write_atomically
 

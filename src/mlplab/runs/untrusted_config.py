@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.differing import use_present_names
+from mlplab.config.former_names import use_present_names
 from mlplab.config.paths import is_pipe, require_folder_of_run
 from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_ordinary, require_ordinary
