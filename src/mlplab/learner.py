@@ -34,6 +34,7 @@ class Learner(pl.LightningModule):
 
     For each batch Lightning calls `training_step`, autograd computes the gradient of its `loss`, and `optimizer_step`
     updates the weights. After each epoch Lightning calls `validation_step` for the batches of the validation part.
+    `engine=plain` runs just that. The default engine computes the same bits in less time (docs/performance.md).
 
     Legend: B batch, F features, C classes. A batch is (features (B, F), targets), where targets are class
     indices (B,) for classification, and scaled values (B, 1) for regression. Where rows have weights, it is

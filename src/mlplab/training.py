@@ -132,7 +132,8 @@ def _fit(
     """Trains; returns the error if the run diverged, else None."""
     try:
         with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
-            # All epochs: the loops of Lightning, or of the engine, call the learner's steps and the callbacks.
+            # All epochs. With engine=plain Lightning's loops call the learner's steps and the callbacks; the default
+            # engine computes the same bits in less time.
             # weights_only: unpickling anything else could run code from a checkpoint that came from elsewhere.
             trainer.fit(learner, data.module, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
