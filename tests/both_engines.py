@@ -11,7 +11,7 @@ from comparing import difference
 
 from mlplab import training
 from mlplab.engine import epoch_loop
-from mlplab.engine.edits import first_edited
+from mlplab.engine.edited_functions import first_edited
 from mlplab.engine.recognition import LOSSES, functions_of_step, functions_of_watchers
 from mlplab.learner import Learner
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import FINDERS, require_compatible
-from mlplab.callbacks.pruning import Pruning
+from mlplab.callbacks.trial_pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install, typed_overrides
 from mlplab.config.resolvers import without_secrets
@@ -30,14 +30,7 @@ from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunStopped, UserError
 from mlplab.instantiation import accepted_options, class_of, instantiate, is_data_module, plain_values
 from mlplab.learner import Learner
-from mlplab.models import MLP
-from mlplab.models.inputs import WithInputs
-from mlplab.network_inputs import build_augmentation, embed_numbers, input_layer_of, take_embedding
-from mlplab.objectives.objective import build_objective, n_outputs
-from mlplab.optimization.max_norm import incoming_weights
-from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
-from mlplab.optimization.parameter_groups import freeze
-from mlplab.own_parts import (
+from mlplab.learner_parts import (
     build_metrics,
     build_network,
     build_own_objective,
@@ -45,6 +38,13 @@ from mlplab.own_parts import (
     require_network,
     try_objective,
 )
+from mlplab.models import MLP
+from mlplab.models.inputs import WithInputs
+from mlplab.network_inputs import build_augmentation, embed_numbers, input_layer_of, take_embedding
+from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.optimization.max_norm import incoming_weights
+from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
+from mlplab.optimization.parameter_groups import freeze
 from mlplab.parts import is_there
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card

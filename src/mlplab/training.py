@@ -27,18 +27,18 @@ from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged
-from mlplab.finding import find_values, set_found
+from mlplab.finders import find_values, set_found
 from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.own_module_building import build_module, for_own_module
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.initial_weights import load_weights
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.processes import is_first
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
 from mlplab.runs.run_reading import found_before
-from mlplab.runs.starting import load_weights
 from mlplab.runs.summary import describe_after, describe_before, describe_profile, tell
 from mlplab.trainer_settings import misfit, require_device, silence_lightning
 

@@ -10,9 +10,9 @@ from comparing import difference
 from PIL import Image
 from torch import nn
 
-from mlplab.callbacks.forward_pass import evaluating
 from mlplab.callbacks.input_grid import POINTS, grid_of
 from mlplab.callbacks.learned_function import MOST_FRAMES, packed, title_of, unpacked
+from mlplab.callbacks.network_outputs import evaluating
 from mlplab.data.module import DataModule
 from mlplab.data.synthetic import synthetic
 from mlplab.errors import Diverged

@@ -55,7 +55,7 @@ WORKING = {
     "WeightAveraging": "",
 }
 FOUND_BEFORE = {"BatchSizeFinder", "LearningRateFinder"}
-"""Callbacks that search before the run, see tests/test_finding.py."""
+"""Callbacks that search before the run, see tests/test_finders.py."""
 
 REFUSED = {
     "BackboneFinetuning": "",

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 import mlplab.engine.fingerprints as table
-from mlplab.engine.edits import fingerprint, owner_and_name
+from mlplab.engine.edited_functions import fingerprint, owner_and_name
 from mlplab.engine.recognition import functions_of_watchers
 from mlplab.parts import is_there
 

@@ -33,7 +33,7 @@ from mlplab import building, learner, result, training
 from mlplab.callbacks import Checkpoints, GradientNorms, History, NonFiniteGuard, TrainingCurves
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
-from mlplab.engine import edits, epoch_loop, recognition
+from mlplab.engine import edited_functions, epoch_loop, recognition
 from mlplab.learner import Learner
 from mlplab.models import activations
 from mlplab.models.activations import ACTIVATIONS, Activation
@@ -662,17 +662,17 @@ def test_the_loss_that_hooks_are_given_has_its_graph(lab: Lab, monkeypatch: Patc
 
 def test_an_edit_of_a_helper_that_comes_later_is_seen(monkeypatch: Patch) -> None:
     function: Any = losses.mse
-    assert edits.first_edited([function]) is None
+    assert edited_functions.first_edited([function]) is None
     with monkeypatch.context() as patch:
         edit(patch, losses._require_same_shape, "    if outputs", "    outputs.data.mul_(2)\n    if outputs")
-        assert edits.first_edited([function]) == "mse"
+        assert edited_functions.first_edited([function]) == "mse"
     with monkeypatch.context() as patch:
         patch.setattr(losses, "_require_same_shape", lambda outputs, targets: None)
-        assert edits.first_edited([function]) == "mse"
+        assert edited_functions.first_edited([function]) == "mse"
     with monkeypatch.context() as patch:
         patch.setattr(losses.functional, "mse_loss", losses.functional.l1_loss)
-        assert edits.first_edited([function]) == "mse"
-    assert edits.first_edited([function]) is None
+        assert edited_functions.first_edited([function]) == "mse"
+    assert edited_functions.first_edited([function]) is None
 
 
 @pytest.mark.parametrize("name", ["HiddenLayer.forward", "MLP.forward", "cross_entropy", "Learner.training_step"])

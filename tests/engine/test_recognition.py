@@ -22,8 +22,8 @@ from torch.nn.utils import parametrizations, prune
 
 from mlplab import building
 from mlplab.callbacks import GradientNorms, TrainingCurves
-from mlplab.engine import edits
-from mlplab.engine.edits import fingerprint, first_edited, owner_and_name
+from mlplab.engine import edited_functions
+from mlplab.engine.edited_functions import fingerprint, first_edited, owner_and_name
 from mlplab.engine.fingerprints import FINGERPRINTS
 from mlplab.engine.kernels import ACTIVATION_KERNELS
 from mlplab.engine.recognition import LOSSES, functions_of_step, functions_of_watchers, why_not_fused
@@ -523,9 +523,9 @@ def test_the_name_of_the_package_is_no_part_of_a_fingerprint() -> None:
 
     descriptions: dict[Any, str] = {}
     for function in (*mirrored_functions(), *functions_of_watchers()):
-        edits._describe(function, descriptions, [])
-    assert not [text for text in descriptions.values() if edits.PACKAGE in text]
+        edited_functions._describe(function, descriptions, [])
+    assert not [text for text in descriptions.values() if edited_functions.PACKAGE in text]
     # Other words that begin alike are.
-    assert edits._from_package(f"{edits.PACKAGE}.models.mlp") == ".models.mlp"
-    assert edits._from_package(f"{edits.PACKAGE}.seed") == f"{edits.PACKAGE}.seed"
-    assert edits._from_package("torch.nn") == "torch.nn"
+    assert edited_functions._from_package(f"{edited_functions.PACKAGE}.models.mlp") == ".models.mlp"
+    assert edited_functions._from_package(f"{edited_functions.PACKAGE}.seed") == f"{edited_functions.PACKAGE}.seed"
+    assert edited_functions._from_package("torch.nn") == "torch.nn"

@@ -17,8 +17,8 @@ from mlplab.callbacks.mistakes import Mistakes as Mistakes
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard as NonFiniteGuard
 from mlplab.callbacks.own_module import OwnModule as OwnModule
 from mlplab.callbacks.progress import ProgressLine as ProgressLine
-from mlplab.callbacks.pruning import Pruning as Pruning
 from mlplab.callbacks.result_figures import Figures as Figures
 from mlplab.callbacks.status import Status as Status
 from mlplab.callbacks.training_curves import TrainingCurves as TrainingCurves
+from mlplab.callbacks.trial_pruning import Pruning as Pruning
 from mlplab.callbacks.weight_images import WeightImages as WeightImages

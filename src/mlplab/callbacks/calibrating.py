@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.callbacks.checkpoints import Checkpoints
-from mlplab.callbacks.forward_pass import network_outputs
+from mlplab.callbacks.network_outputs import network_outputs
 from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.objectives.calibration import Reliability, calibrate, coverage, reliability

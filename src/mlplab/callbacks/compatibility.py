@@ -25,7 +25,7 @@ NEVER: dict[type[Callback], tuple[str, str, str]] = {
 """Callback → requirement, what was given, what to try."""
 
 FINDERS = (lightnings.BatchSizeFinder, lightnings.LearningRateFinder)
-"""Callbacks whose value is found before the run begins, which goes on without them: see `mlplab.finding`."""
+"""Callbacks whose value is found before the run begins, which goes on without them: see `mlplab.finders`."""
 
 FREEZING = "model.freeze=[hidden.0]"
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from mlplab.callbacks.forward_pass import evaluating
 from mlplab.callbacks.hidden_activations import recording_activations
 from mlplab.callbacks.input_grid import grid_where_possible
+from mlplab.callbacks.network_outputs import evaluating
 from mlplab.figures.function_figures import InputGrid
 from mlplab.figures.unit_figures import units_figure
 from mlplab.learner import Learner

@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from mlplab.callbacks.forward_pass import evaluating
 from mlplab.callbacks.hidden_activations import recording_activations
 from mlplab.callbacks.histograms import log_histograms
+from mlplab.callbacks.network_outputs import evaluating
 from mlplab.callbacks.notes import has_time_to_draw, tell
 from mlplab.data.module import DataModule
 from mlplab.errors import counted

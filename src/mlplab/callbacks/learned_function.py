@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.callbacks.forward_pass import network_outputs
 from mlplab.callbacks.input_grid import grid_where_possible
+from mlplab.callbacks.network_outputs import network_outputs
 from mlplab.callbacks.notes import has_time_to_draw
 from mlplab.figures.animation import as_frame, as_gif
 from mlplab.figures.function_figures import FunctionPicture, function_picture

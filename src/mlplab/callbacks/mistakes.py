@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.callbacks.forward_pass import network_outputs
+from mlplab.callbacks.network_outputs import network_outputs
 from mlplab.callbacks.notes import tell
 from mlplab.data.module import DataModule
 from mlplab.errors import counted

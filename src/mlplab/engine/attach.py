@@ -5,7 +5,7 @@ from typing import Literal
 import lightning.pytorch as pl
 import torch
 
-from mlplab.engine.edits import first_edited
+from mlplab.engine.edited_functions import first_edited
 from mlplab.engine.epoch_loop import use_fast_loops
 from mlplab.engine.fused_adam import fused_adam
 from mlplab.engine.logged_values import use_fast_log_dict

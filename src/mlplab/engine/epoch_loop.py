@@ -19,14 +19,14 @@ from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFe
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.engine.edits import first_edited
+from mlplab.engine.edited_functions import first_edited
 from mlplab.engine.fused_step import HasFusedStep, Outputs
 from mlplab.engine.gpu_data import copy_to_device
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.loss_and_gradient import LossAndGradient
+from mlplab.engine.monkeypatches import STRATEGY_METHODS, why_replaced
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
-from mlplab.engine.surroundings import STRATEGY_METHODS, why_replaced
 from mlplab.engine.validation_loop import FastValidationLoop
 
 TAKEN_OVER = (

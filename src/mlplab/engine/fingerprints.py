@@ -38,7 +38,7 @@ FINGERPRINTS = {
         "__init__:b5e70d0dd1 _draw:e287f19e2c _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
         "on_train_batch_end:b0b69e372b on_train_end:6a5428d6e6 on_train_start:0eb468f872 "
     ),
-    "mlplab.callbacks.pruning.Pruning": (
+    "mlplab.callbacks.trial_pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
-from mlplab.engine.surroundings import has_genuine_step, has_step_hooks, why_replaced
+from mlplab.engine.monkeypatches import has_genuine_step, has_step_hooks, why_replaced
 from mlplab.optimization.optimizers import OptimizerFactory
 
 UNSUPPORTED = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")

@@ -20,11 +20,11 @@ from mlplab.callbacks.learning_rate_range import LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard
 from mlplab.callbacks.progress import ProgressLine
 from mlplab.callbacks.training_curves import TrainingCurves
-from mlplab.engine.edits import first_edited
+from mlplab.engine.edited_functions import first_edited
 from mlplab.engine.hooks import STEP_HOOKS, overriding
 from mlplab.engine.kernels import ACTIVATION_KERNELS
 from mlplab.engine.logged_values import FastLogDict
-from mlplab.engine.surroundings import why_changed_by_updates, why_replaced
+from mlplab.engine.monkeypatches import why_changed_by_updates, why_replaced
 from mlplab.learner import Learner
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, HiddenLayer

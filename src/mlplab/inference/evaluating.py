@@ -13,9 +13,9 @@ from mlplab.inference.output_files import new_directory
 from mlplab.inference.trained import BATCH_ROWS, TrainedRun
 from mlplab.inference.training_rows import Rows, rows_of_training
 from mlplab.instantiation import build_function
+from mlplab.learner_parts import build_own_objective, require_known_code
 from mlplab.objectives.objective import OWN, Objective, build_objective
 from mlplab.objectives.scores import Metric, Scores
-from mlplab.own_parts import build_own_objective, require_known_code
 from mlplab.parts import require_part
 from mlplab.plots import as_png, result_figures
 from mlplab.runs.checkpoint import explain_bad_card

@@ -20,7 +20,7 @@ from mlplab.data.split import Split
 from mlplab.data.synthetic import synthetic
 from mlplab.errors import UserError, first_of
 from mlplab.inference.trained import TrainedRun
-from mlplab.own_parts import CONF
+from mlplab.learner_parts import CONF
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.untrusted_config import known_code
 

@@ -18,12 +18,12 @@ from mlplab.config.former_names import NAMES, use_present_names
 from mlplab.data.own_data import NoPreprocessing
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes, printable
+from mlplab.learner_parts import build_network, require_known_code
 from mlplab.models import MODELS
 from mlplab.models.ensemble import Ensemble
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import OWN, Objective, n_outputs, predictions
-from mlplab.own_parts import build_network, require_known_code
 from mlplab.parts import require_part
 from mlplab.processors import memory
 from mlplab.runs.files import write_atomically

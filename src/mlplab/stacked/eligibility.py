@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlplab import callbacks
+from mlplab.engine.monkeypatches import has_genuine_step, has_step_hooks
 from mlplab.engine.recognition import INPUTS, method_on_instance, why_other_layers
-from mlplab.engine.surroundings import has_genuine_step, has_step_hooks
 from mlplab.instantiation import is_data_module
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger

@@ -111,7 +111,7 @@ class StackedJobs:
         if not alike:
             return
         with quick_imports():  # in this process, so that those forked from it have it all
-            from mlplab.engine.edits import first_edited
+            from mlplab.engine.edited_functions import first_edited
             from mlplab.stacked.members.stack_training import DataCache
             from mlplab.stacked.stacks import train_jobs
         edited = first_edited([self.task.task])

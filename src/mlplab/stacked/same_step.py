@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from mlplab import building, result
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
-from mlplab.engine.edits import first_edited
+from mlplab.engine.edited_functions import first_edited
+from mlplab.engine.monkeypatches import why_replaced
 from mlplab.engine.recognition import LOSSES, functions_of_step, method_on_instance, why_intercepted
-from mlplab.engine.surroundings import why_replaced
 from mlplab.learner import Learner
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs

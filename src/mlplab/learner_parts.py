@@ -1,4 +1,4 @@
-"""Builds networks, losses and metrics that a `_target_` names, from the configuration or for a checkpoint.
+"""Builds the parts of a learner, the project's own or named by a `_target_`: network, loss, metrics, schedule.
 
 A checkpoint is data: what it describes is built only where the user's own conf/ names the same code, or the
 configuration beside it, which this user has begun.

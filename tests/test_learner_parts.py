@@ -10,7 +10,7 @@ from comparing import table
 from composing import composed
 from own_parts import Autoencoder
 
-from mlplab import own_parts
+from mlplab import learner_parts
 from mlplab.errors import UserError
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import load_run
@@ -39,7 +39,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "conf" / group).mkdir(parents=True)
         node = {"name": {"_target_": target}} if group == "metrics" else {"_target_": target}
         (tmp_path / "conf" / group / "own.yaml").write_text(json.dumps(node))
-    monkeypatch.setattr(own_parts, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(learner_parts, "CONF", tmp_path / "conf")
     return tmp_path / "conf"
 
 
@@ -71,7 +71,7 @@ def test_the_runs_own_signed_configuration_names_code_as_well(
     train_run: Any, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train_run(*PLAIN, *OWN_NETWORK)
-    monkeypatch.setattr(own_parts, "CONF", conf.parent / "nowhere")
+    monkeypatch.setattr(learner_parts, "CONF", conf.parent / "nowhere")
     assert load_run(run.directory).task.n_classes == 3
     config = run.directory / ".hydra" / "config.yaml"
     config.write_text(config.read_text() + "# changed\n")

@@ -9,7 +9,7 @@ import torch
 from comparing import difference
 from lightning.pytorch.callbacks import LearningRateFinder
 
-from mlplab import finding, training
+from mlplab import finders, training
 from mlplab.cli.resume import resumed_config
 from mlplab.errors import UserError
 from mlplab.runs.run_reading import found_before
@@ -50,7 +50,7 @@ def test_a_run_that_goes_on_keeps_what_it_found(
 ) -> None:
     straight = train_run(*SMALL, RATE)
     assert difference(straight.directory, go_on(*SMALL, RATE, stops=(3, 5))) == ""
-    monkeypatch.setattr(finding, "_search", None)  # nothing is searched
+    monkeypatch.setattr(finders, "_search", None)  # nothing is searched
     config = resumed_config([f"resume={straight.directory}", "trainer.max_epochs=3"], root / "conf")
     training.train(config, resume=True)
     result = json.loads((straight.directory / "result.json").read_text())
@@ -96,7 +96,7 @@ def test_data_of_ones_own_are_given_their_batch_size(train_run: Any) -> None:
 def test_what_cannot_be_found_is_refused_before_the_run_begins(
     train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
-    monkeypatch.setattr(finding, "typed_overrides", lambda: words)
+    monkeypatch.setattr(finders, "typed_overrides", lambda: words)
     target = f"{__name__}.Milestones"
     with pytest.raises(UserError) as caught:
         train_run(

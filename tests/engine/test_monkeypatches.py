@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from mlplab import training
-from mlplab.engine.surroundings import GENUINE_MODULES, has_genuine_step, why_replaced
+from mlplab.engine.monkeypatches import GENUINE_MODULES, has_genuine_step, why_replaced
 from mlplab.errors import UserError
 from mlplab.learner import Learner
 from mlplab.models import initialization
