@@ -57,7 +57,7 @@ def evaluate_best(
 
     directory.begin_phase("test")
     is_interrupted = interruption.received is not None
-    # Without a best state the last one is judged, unless it is broken or half trained.
+    # Without a best state the last one is evaluated, unless the run diverged or was interrupted.
     can_be_evaluated = _best_of(trainer) is not None or not (is_interrupted or ended.startswith("diverged"))
     with explain_out_of_memory(data):
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}

@@ -1,10 +1,10 @@
 """Lightning's epoch loop without visits to hooks that nobody overrides, and with a fused step where that is possible.
 
-For a small network, Lightning's own loop spends twice the time of the computation on calls: it visits every hook of
-every callback, asks after each batch for everything that might be due, and passes each call through layers that
-serve several devices, precisions and optimizers. `FastEpochLoop` makes the same calls in the same order, without
-those to empty hooks and the questions whose answer is known. It needs one device, full precision and one optimizer;
-elsewhere it leaves the work to Lightning's loop. A test compares the two bit for bit.
+For a small network, Lightning's own loop spends twice the time of the computation on calls. It visits every hook of
+every callback, also the empty ones. After each batch it asks for everything that might be due. It passes each call through
+layers that serve several devices, precisions and optimizers. `FastEpochLoop` makes the other calls, in the same order. It
+needs one device, full precision and one optimizer; elsewhere it leaves the work to Lightning's loop. A test compares the
+two bit for bit.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
@@ -95,7 +95,8 @@ class FastEpochLoop(ResumableEpochLoop):
         # Training comes first, so there is no validation to resume in the middle.
         self.val_loop.restarting = False
         validations: Any = self.val_loop
-        if self._n_validations != validations.n_runs:  # its hooks, or those of the epoch, may have changed anything
+        # Hooks of a validation, or of the beginning of an epoch, may have changed anything.
+        if self._n_validations != validations.n_runs:
             self._n_validations = validations.n_runs
             self._refresh_step()
         outer = loop_of(self.trainer)

@@ -67,7 +67,7 @@ class _DirectStep(Adam):
             self._update()
         return loss
 
-    step.hooked = True  # type: ignore[attr-defined]  # PyTorch would wrap it in calls of hooks, heard or not
+    step.hooked = True  # type: ignore[attr-defined]  # else PyTorch wraps it in calls of hooks, also where there are none
 
     def _pytorchs_step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Makes the step as it stands in PyTorch now, with the hooks that `step.hooked` leaves out."""

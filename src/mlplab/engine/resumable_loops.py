@@ -2,9 +2,13 @@
 
 Lightning restores its loops from whatever hook a checkpoint was written in, and guesses from its counters what had
 been done by then; metrics that early stopping or a plateau schedule go by, and the place within an epoch, are lost.
-Here checkpoints are written at safe points only: between two updates, after all that belongs to the first (its
-schedules, its validation) and before the second; between two epochs; and at the end of training, before `on_train_end`
-does what must not be done yet in a run that resumes. To resume is then nothing but to start there.
+Here checkpoints are written at safe points only:
+
+- between two updates, when the schedules and the validation of the first are done;
+- between two epochs;
+- at the end of training, before `on_train_end`, which must not have run in a run that resumes.
+
+A resumed run starts there.
 
 The classes are private to Lightning, which is why pyproject.toml admits one minor version only.
 """
@@ -149,7 +153,7 @@ class ResumableFitLoop(_FitLoop):
     def on_advance_start(self) -> None:
         self.is_as_loaded = False
         super().on_advance_start()
-        # Their hook has been called before the checkpoint, but what it set is in no checkpoint.
+        # Their hook was called before the checkpoint was written, and what it set is in no checkpoint.
         if self.restarted_mid_epoch:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:

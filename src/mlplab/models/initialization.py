@@ -16,7 +16,7 @@ Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activa
 | constant | std, each of them: every hidden unit then computes, and learns, the same |
 | zeros | 0: the same, and with relu nothing moves but the biases of the output |
 
-Imports no PyTorch before something is drawn: the command line is checked by these names.
+Imports PyTorch only when something is drawn, as the check of the command line reads these names.
 """
 
 import math

@@ -91,7 +91,7 @@ BY_STEP: dict[str, Callable[..., LRScheduler]] = {
 }
 """Name → schedule that changes the rate after each step, to a planned end: (optimizer, steps, options) → scheduler."""
 
-# They come from the run: a user who gave them would contradict the Trainer or `mode`.
+# The run gives their values; others would contradict the Trainer or `mode`.
 NOT_OPTIONS = ("optimizer", "total_steps", "last_epoch", "mode")
 """Parameters of schedules that are no options in conf/scheduler."""
 
