@@ -1,10 +1,10 @@
 """Lightning's epoch loop without visits to hooks that nobody overrides, and with a fused step where that is possible.
 
 For a small network, Lightning's own loop spends twice the time of the computation on calls. It visits every hook of
-every callback, also the empty ones. After each batch it asks for everything that might be due. It passes each call through
-layers that serve several devices, precisions and optimizers. `FastEpochLoop` makes the other calls, in the same order. It
-needs one device, full precision and one optimizer; elsewhere it leaves the work to Lightning's loop. A test compares the
-two bit for bit.
+every callback, also the empty ones. After each batch it asks for everything that might be due. It passes each call
+through layers that serve several devices, precisions and optimizers. `FastEpochLoop` makes the other calls, in the
+same order. It needs one device, full precision and one optimizer; elsewhere it leaves the work to Lightning's loop. A
+test compares the two bit for bit.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """

@@ -95,8 +95,8 @@ class _Layer:
 class _Gradients:
     """Accumulates gradients in `.grad`, as autograd does.
 
-    Autograd first sums all gradients of one backward pass, then adds the sum to `.grad`. The same order is kept here, as
-    another one gives other last bits where batches are accumulated.
+    Autograd first sums all gradients of one backward pass, then adds the sum to `.grad`. The same order is kept here,
+    as another one gives other last bits where batches are accumulated.
 
     Args:
         of_penalty: parameter → the gradient of the penalty.
@@ -177,7 +177,7 @@ class FusedStep:
             if batches_per_update > 1:
                 share = share / batches_per_update
             if penalty is not None and penalty.requires_grad:  # l1 and l2 may have been set to 0 in training
-                # Divided here: if `grad` were given a factor (`grad_outputs`), PyTorch would import SymPy, for half a second.
+                # Divided here: for a factor given to `grad` (`grad_outputs`), PyTorch imports SymPy, half a second.
                 found = torch.autograd.grad(penalty / batches_per_update, learner.regularized)
                 of_penalty = dict(zip(learner.regularized, found, strict=True))
             if by_kernel is None:
