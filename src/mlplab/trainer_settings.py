@@ -69,7 +69,7 @@ def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Modu
 def keep_threads(config: DictConfig, trainer: pl.Trainer) -> None:
     """Sets the threads of each of several processes by `trainer.threads`; auto divides the cores of a machine.
 
-    Without this variable, Lightning would set the threads of the processes that it starts.
+    Sets OMP_NUM_THREADS, as Lightning would otherwise set the threads of the processes that it starts.
     """
     if trainer.strategy.launcher is None or "OMP_NUM_THREADS" in os.environ:
         return
