@@ -36,7 +36,7 @@ DECORATORS = tuple(
     for function in (Optimizer.profile_hook_step(lambda self: None), torch.optim.Adam.step)
     if hasattr(function, "__code__")
 )
-"""Decorators that PyTorch itself puts around `step`."""
+"""Code objects of the decorators that PyTorch itself puts around `step`."""
 
 
 def why_replaced() -> str | None:

@@ -119,7 +119,7 @@ class ResumableFitLoop(_FitLoop):
         self._is_shared = self.trainer.world_size > 1
         if self.before_run is not None:
             self.before_run()
-        # Otherwise, after an earlier SIGTERM, Lightning would end the epoch in the middle of a step.
+        # Discards an earlier SIGTERM, at which Lightning would end the epoch in the middle of a step.
         self.trainer._signal_connector.received_sigterm = False
         super().run()
 

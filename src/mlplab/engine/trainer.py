@@ -13,7 +13,7 @@ def _is_in(name: str, stage: RunningStage) -> property:
 
 
 class FastTrainer(pl.Trainer):
-    """Caches during `fit` which loop is running, and whether there is a `validation_step`."""
+    """Finds the running loop by enum identity during `fit`, and caches whether there is a `validation_step`."""
 
     _enabled: tuple[tuple[Any, ...], bool] | None = None
 
