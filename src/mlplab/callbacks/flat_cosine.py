@@ -24,7 +24,7 @@ class FlatCosine(Callback):
         self._layers = [(module, dropout) for module, dropout in found if isinstance(dropout, float)]
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                # Also after loading a checkpoint, whose groups hold the value of its step.
+                # In the group, and so in checkpoints, as `weight_decay` itself changes with the step.
                 group.setdefault("initial_weight_decay", group.get("weight_decay", 0.0))
 
     def on_train_batch_start(
