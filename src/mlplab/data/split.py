@@ -24,8 +24,8 @@ class SplitRules:
         parts: (N,) "train", "val" or "test" for rows with a given part, "" for rows to be drawn.
         groups: (N,) group number of each row; rows of a group stay together.
         times: (N,) time of each row; later rows go to later parts.
-        rare_classes: treatment of classes with too few rows for all parts. `keep` and `drop` put them into training,
-            from which the data then drop them; `refuse` or None refuses them.
+        rare_classes: treatment of classes with too few rows for all parts. `keep` and `drop` put them into training;
+            with `drop` the data set then removes them. `refuse` or None refuses them.
     """
 
     parts: npt.NDArray[np.str_] | None = None

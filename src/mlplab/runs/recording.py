@@ -36,7 +36,7 @@ LOGGERS = ("mlplab", "lightning.pytorch")
 def recording_run(directory: RunDirectory) -> Iterator[None]:
     """Writes train.log, and the run's final state however it ends."""
     with ending_only_by_error(directory):
-        # Outermost, so that the state is written even if the log cannot be opened.
+        # If the log cannot be opened, the final state is still written to status.json.
         handler = train_log(directory.path)
     with logged(handler), ending(directory):
         variables = describe_env_file()
