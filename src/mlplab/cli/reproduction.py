@@ -35,7 +35,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
         UserError: a checkpoint is missing, or the configuration can no longer be run.
         RunFailed: the second run failed.
     """
-    from mlplab.training import train  # for imports from this folder
+    from mlplab.training import train  # here, as it imports modules of this folder
 
     expected = _results(directory)  # first, so that a missing file is noticed before minutes of training
     again = (again or directory.with_name(f"{directory.name}_again_{new_run_name()}")).absolute()

@@ -285,7 +285,7 @@ def require_trainer_flag(flag: str, given: str) -> None:
 
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
-    # Several classifications are labels, which have other scores. A module of one's own logs what it likes.
+    # Several classifications are labels, which have other scores. The user's own module may log any names.
     if config.get("module") is None:
         own = [str(name) for name in config.get("metrics") or {}]
         known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
