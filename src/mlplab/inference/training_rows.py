@@ -36,7 +36,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
 def source_named(name: str) -> Callable[..., Source] | None:
     """Returns the source that a checkpoint names; None for an unknown name, which is never imported."""
     if name == "mlplab.data.table.table_source.table":
-        # Imported here, as only training data are split and described again.
+        # Imported here, as only reading training data again needs it.
         from mlplab.data.table.table_source import table
 
         source: Callable[..., Source] = table
