@@ -221,7 +221,7 @@ class Learner(pl.LightningModule):
         if schedule is None:
             return optimizer
         if isinstance(schedule["scheduler"], ReduceLROnPlateau):
-            schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # other epochs have no new validation value
+            schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # other epochs have no validation value
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ def l1_l2_penalty(weights: Iterable[Tensor], *, l1: float = 0.0, l2: float = 0.0
     With the ½, the gradient of the second term is l2·w, so that l2 under plain gradient descent does what
     `weight_decay` of the same size does. Under Adam the two differ: this one passes through the moments.
     """
-    total = torch.zeros(())  # always a tensor, so that it can be added to a loss on any device
+    total = torch.zeros(())  # a tensor also without any penalty, so that it can be added to a loss on any device
     for weight in weights:
         # A penalty of zero is left out, as its gradient would cost as much as any other.
         if l1 > 0:

@@ -53,7 +53,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     For learner, data module and callbacks these are all methods, including added ones: a stack calls only methods that
     it knows, and not with a real Trainer.
     """
-    # A stack calls none of its methods; it is only checked for edits.
+    # A stack calls nothing of this module; it is only checked for edits.
     from mlplab import training
 
     yield from functions_of_step()
