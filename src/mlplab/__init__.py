@@ -2,9 +2,8 @@
 
     run = mlplab.train(mlplab.compose(["data=wine"]))
 
-`compose`, `train` and `Run` are those of `mlplab.notebook`, and `MLPClassifier` and `MLPRegressor` those of
-`mlplab.estimators`. Nothing heavy is imported before one of them is used:
-`python train.py --help` must answer at once.
+`compose`, `train` and `Run` come from `mlplab.notebook`, `MLPClassifier` and `MLPRegressor` from `mlplab.estimators`.
+They are imported on first use, as `python train.py --help` must answer at once.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,5 +32,5 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module("mlplab.estimators" if name.startswith("MLP") else "mlplab.notebook"), name)
 
 
-def __dir__() -> list[str]:  # what a notebook completes
+def __dir__() -> list[str]:  # for tab completion in notebooks
     return [*globals(), *__all__]

@@ -1,7 +1,7 @@
 """Changes the batches of training: noise on the inputs, mixtures of two rows, shifted images.
 
-Validation and test see the data as they are. All random numbers come from PyTorch's default generators, which the
-learner seeds for each step: they depend on seed, epoch and batch alone.
+Validation and test see the data as they are. The learner seeds PyTorch's default generators for each step, so random
+numbers depend on seed, epoch and batch alone.
 """
 
 import torch
@@ -14,12 +14,12 @@ from mlplab.objectives.objective import Objective
 
 
 class RandomShift(nn.Module):
-    """Moves each image by up to `most` pixels, up or down and left or right; what comes in is 0: (B, F) -> (B, F).
+    """Shifts each image by up to `most` pixels in both directions, and pads with 0: (B, F) -> (B, F).
 
     Args:
-        height, width: of the images, whose F = height · width pixels come row by row.
+        height, width: of the images; their F = height · width pixels come row by row.
         most: largest shift; each from −most to most is equally likely.
-        preprocessing: that made the features; where it standardises each pixel by itself, it is undone for the shift.
+        preprocessing: of the features. If it standardises each pixel by itself, it is undone for the shift.
     """
 
     mean: Tensor | None
@@ -43,25 +43,24 @@ class RandomShift(nn.Module):
         rows = (torch.arange(self.height, device=device) - offsets[:, 0]).unsqueeze(2)
         columns = (torch.arange(self.width, device=device) - offsets[:, 1]).unsqueeze(1)
         is_inside = (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
-        # Pixels from outside are read anywhere, and replaced by 0.
+        # Pixels from outside the image are read from a valid index, then replaced by 0.
         source = rows.clamp(0, self.height - 1) * self.width + columns.clamp(0, self.width - 1)
         shifted = pixels.gather(1, source.flatten(1)) * is_inside.flatten(1)
         return shifted if self.mean is None or self.std is None else (shifted - self.mean) / self.std
 
 
 class Augmentation(nn.Module):
-    """Computes the loss of a batch whose rows it changes first.
+    """Changes the rows of a batch, then computes its loss.
 
     Args:
-        noise: standard deviation of Gaussian noise on the numeric inputs, whose own is about 1 (Bishop 1995).
+        noise: standard deviation of Gaussian noise on the numeric inputs (Bishop 1995). That of the inputs is about 1.
         mixup: α of Beta(α, α) (Zhang et al. 2018). A weight λ is drawn for the batch, and each row x_i becomes
             λ·x_i + (1 − λ)·x_j with another row j of the batch. Values, and labels of 0 and 1, are mixed likewise. For
             classes the loss is λ·L(y_i) + (1 − λ)·L(y_j): cross-entropy is linear in the probabilities of its target.
-            One-hot categories and embeddings are mixed as the vectors that they are. Of an ensemble trained at once,
-            all members see the same mixture.
+            One-hot categories and embeddings are mixed as vectors. All members of an ensemble see the same mixture.
         shift: of images; None for none.
-        n_numeric: how many features are numbers, the first ones; the others are indicators and categories.
-        unit: standard deviation of the numbers, 1 or that of pixels, which are standardised later.
+        n_numeric: number of numeric features, which come first; indicators and categories follow.
+        unit: standard deviation of the numeric features: 1, or that of raw pixels, which are standardised later.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Augmentation(nn.Module):
         if self.mixup == 0:
             return objective(model(features), targets, *weights)  # type: ignore[no-any-return]
         network = model
-        # Behind the input layer categories, and numbers with an embedding, are vectors, which can be mixed.
+        # The input layer turns categories and embedded numbers into vectors, which can be mixed.
         if isinstance(model, WithInputs):
             features, network = model.inputs(features), model.network
         share = float(Beta(self.mixup, self.mixup).sample())
@@ -100,5 +99,5 @@ class Augmentation(nn.Module):
         if targets.is_floating_point():
             mixed = [torch.lerp(one, own, share) for one, own in zip(of_partners, (targets, *weights), strict=True)]
             return objective(outputs, *mixed)  # type: ignore[no-any-return]
-        # Class indices are no numbers.
+        # Class indices cannot be averaged.
         return share * objective(outputs, targets, *weights) + (1 - share) * objective(outputs, *of_partners)  # type: ignore[no-any-return]

@@ -53,7 +53,7 @@ from mlplab.runs.summary import tell
 from mlplab.trainer_settings import first_batch, keep_threads, misfit, use_threads
 
 ROWS_TO_INITIALIZE_FROM = 10_000
-"""Most training rows that a network is given by `initialize_from`. Their statistics are then known to a hundredth."""
+"""Maximum of training rows for `initialize_from`: enough to know their statistics to about a hundredth."""
 
 PATHS = {"path", "test_path", "directory"}
 """Options of data sources that name files or folders."""
@@ -64,18 +64,18 @@ DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_see
 def build_data(
     config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None
 ) -> DataModule | OwnData:
-    """Builds the data module, the project's or one's own.
+    """Builds the data module: the project's or the user's.
 
     The project's takes `DATA_OPTIONS` itself; all other options go to the data source.
 
     Args:
         config: as conf/ composes it.
-        trained: reads the card of the run that goes on, so that a table is taken for what it was.
+        trained: reads the card of the run to resume, so that a table keeps its column types.
     """
     if is_data_module(config.data.get("_target_")):
         return _build_own_data(config)
     options = {name: config.data[name] for name in DATA_OPTIONS if name in config.data}
-    # A source is called with its own options only, so that its signature decides which ones it accepts.
+    # A source gets its own options only: its signature decides which ones it accepts.
     source = {name: value for name, value in plain_values(config.data).items() if name not in DATA_OPTIONS}
     task = source.pop("task", "auto")
     accepted = accepted_options("data", source)
@@ -91,7 +91,7 @@ def build_data(
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
-        # Labels are so many classifications.
+        # Each label is a binary classification.
         if task not in ("auto", "classification" if dataset.kind == "multilabel" else dataset.kind):
             raise UserError(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset  # type: ignore[no-any-return]
@@ -105,7 +105,7 @@ def build_data(
 
 
 def _build_own_data(config: DictConfig) -> OwnData:
-    """Builds a LightningDataModule; it takes those of `DATA_OPTIONS` that it has arguments for."""
+    """Builds the user's LightningDataModule; passes those of `DATA_OPTIONS` that it has arguments for."""
     given = plain_values(config.data)
     accepted = accepted_options("data", {n: v for n, v in given.items() if n not in (*DATA_OPTIONS, "task")})
     chosen = [word.partition("=")[0] for word in typed_overrides()]
@@ -125,7 +125,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     own_metrics = plain_values(config.metrics) if config.get("metrics") else {}
-    if config.get("module") is None:  # else it monitors what it logs
+    if config.get("module") is None:  # the user's own module monitors what it logs
         require_metric("monitor", config.monitor, config.mode, task.kind, list(own_metrics))
     _require_defined_metrics(config, data)
     has_weights = any(weights is not None for weights in data.weights.values())
@@ -136,11 +136,11 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     if task.kind == "regression" and loss.get("name") == "auto" and loss.get("label_smoothing"):
         tell(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
     scheduler = build_scheduler(plain_values(config.scheduler))
-    watched = scheduler.pop("monitor", None)  # of a schedule of one's own
+    watched = scheduler.pop("monitor", None)  # of the user's own schedule
     good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
     model_config = plain_values(config.model)
     frozen = model_config.pop("freeze", None) or []
-    compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
+    compiled = model_config.pop("compile", False)  # not part of the architecture, so not passed to the network
     embedding = take_embedding(model_config)
     # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
     seed_generators(derive_seed(config.seed, "initialization"))
@@ -159,7 +159,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
         if isinstance(model, MLP) and data.part("train")[0].ndim > 2:
-            model = WithInputs(nn.Flatten(), model)  # pictures of a LightningDataModule
+            model = WithInputs(nn.Flatten(), model)  # images from the user's LightningDataModule
         if initialize_from is not None:
             features = data.part("train")[0]
             features = features[torch.randperm(len(features))[:ROWS_TO_INITIALIZE_FROM]]
@@ -211,14 +211,14 @@ def _require_defined_metrics(config: DictConfig, data: DataModule | OwnData) -> 
     """Refuses to monitor val/auroc where all validation rows are of one class.
 
     Raises:
-        UserError: it would be NaN in each epoch.
+        UserError: it would be NaN in every epoch.
     """
     monitored = {"monitor": config.monitor}
     for name, node in (config.get("callbacks") or {}).items():
         monitored[f"callbacks.{name}.monitor"] = (node or {}).get("monitor")
     targets = data.part("val")[1]
     for key, metric in monitored.items():
-        # Of several labels, one that varies is enough.
+        # With several labels, one that varies is enough.
         if metric == "val/auroc" and bool((targets == targets[0]).all()):
             one = f"of class {data.task.class_names[int(targets[0])]!r}" if data.task.class_names else "alike"
             raise UserError(
@@ -229,7 +229,7 @@ def _require_defined_metrics(config: DictConfig, data: DataModule | OwnData) -> 
 
 
 TRIED_ROWS = 64
-"""Rows that a network and the user's own losses and metrics are tried on."""
+"""Number of rows for trying a network and the user's own losses and metrics."""
 
 
 def _outputs(
@@ -250,9 +250,9 @@ def _outputs(
             f"{target} built {type(model).__name__}",
             "a class that extends torch.nn.Module",
         )
-    # Rows of the real data, as a network may depend on their dtype.
+    # Real rows, as a network may depend on their dtype.
     rows = data.part("train")[0][:TRIED_ROWS]
-    # In evaluation mode dropout draws no random numbers, and batch normalisation does not update its statistics.
+    # In evaluation mode dropout draws no random numbers, and running statistics stay.
     model.eval()
     try:
         with torch.no_grad():
@@ -362,7 +362,7 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     printed = without_secrets(config, ("logger",))["logger"] if nodes else {}
     for name, node in nodes.items():
         if class_of(node.get("_target_")) is not None:  # else building it tells why
-            # Values of the environment are not shown, and None is possible for any type.
+            # Values from the environment are not shown, and None is possible for any type.
             options = printed[name.removeprefix("logger.")].items()
             accepted_options(name, {key: None if "${" in str(value) else value for key, value in options})
     try:
@@ -431,14 +431,14 @@ def _fitting_flags(config: DictConfig, data: DataModule | OwnData) -> dict[str, 
     """Returns the flags of conf/trainer.
 
     Raises:
-        UserError: one does not fit the data, which Lightning would find out when the run directory is claimed.
+        UserError: one does not fit the data. Lightning would notice only after the run directory is claimed.
     """
     flags = plain_values(config.trainer)
     # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
     interval = flags.get("val_check_interval")
     n_batches = len(data.train_dataloader()) if isinstance(data, DataModule) else math.inf
-    # Lightning finds this out too, but only in `fit`, when the run directory is claimed.
+    # Lightning checks this too, but only in `fit`, after the run directory is claimed.
     if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
         raise UserError(
             f"trainer.val_check_interval must not exceed the {n_batches} batches of an epoch",
@@ -447,7 +447,7 @@ def _fitting_flags(config: DictConfig, data: DataModule | OwnData) -> dict[str, 
         )
     share = flags.get("overfit_batches") or 0
     if isinstance(share, float) and 0 < share < 1 and isinstance(data, DataModule):
-        # Lightning takes the same share of the validation, which is a batch or two here.
+        # Lightning takes the same share of the validation, here a batch or two.
         raise UserError(
             "trainer.overfit_batches must be a number of batches", f"trainer.overfit_batches={share}",
             f"trainer.overfit_batches={max(1, round(share * n_batches))}",

@@ -13,14 +13,14 @@ HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 CLAUSE = re.compile(r"\S+ (is|has|holds|leads|lacks) ")
-"""The beginning of a statement about a file, whose name may contain an equals sign."""
+"""Matches the beginning of a statement about a file; the file's name may contain an equals sign."""
 
 
 class Told:
-    """Error for people, whose message says all: a notebook shows it without a traceback."""
+    """Error with a complete message for people: a notebook shows it without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        """Returns what IPython shows, which asks for it by this name."""
+        """Returns the lines that IPython shows; it looks this method up by name."""
         assert isinstance(self, BaseException)
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             return traceback.format_exception(self)
@@ -28,7 +28,7 @@ class Told:
 
 
 class UserError(Told, ValueError):
-    """A mistake of the user's: shown as one message with a hint, without a traceback.
+    """A user's mistake: shown as one message with a hint, without a traceback.
 
     Args:
         requirement: what must hold, as a whole clause ("optimizer.lr must be a positive number").
@@ -63,7 +63,7 @@ def printable(text: object) -> str:
     Names of columns and classes come from files that anybody may have written.
     """
     text = str(text)
-    if text.isascii() and text.isprintable():  # as nearly all are
+    if text.isascii() and text.isprintable():  # as nearly all names are
         return text
     return "".join(
         # Python's escape, such as \x1b, without its quotes.
@@ -78,7 +78,7 @@ def not_writable(what: str, place: object, error: OSError, hint: str) -> UserErr
     Args:
         what: the thing to write, as the beginning of a sentence.
         place: its path.
-        error: of the system.
+        error: the system's.
         hint: what to try, unless the disk is full.
     """
     found = f"{place}: {error.strerror or error}"
@@ -120,7 +120,7 @@ class Diverged(RunFailed):
 
     Args:
         message: what happened, and what to try.
-        step: of the update that was not made; None if the run diverged elsewhere.
+        step: of the skipped update; None if the run diverged elsewhere.
         loss: of its batch.
     """
 
@@ -135,7 +135,7 @@ class DiskFull(RunFailed):
 
 # Not every system knows quotas.
 FULL_DISK_NUMBERS = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""Error numbers of the system for a full disk, a limit on the size of files, and a used-up quota."""
+"""The system's error numbers for a full disk, the limit on file sizes, and an exhausted quota."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -153,7 +153,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def _number_of(error: OSError) -> int | None:
-    """Returns the system's number of an error. polars gives it in the message only."""
+    """Returns the system's number of an error, which polars gives in the message only."""
     if error.errno is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
         return int(match.group(1))
     return error.errno
@@ -163,12 +163,12 @@ def described(error: BaseException) -> str:
     """Describes an error by its class and message, in one line."""
     try:
         message = " ".join(str(error).split())
-    except Exception:  # a class of the user's may fail in its own __str__
+    except Exception:  # a user's class may fail in its own __str__
         message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-# No RunFailed: the run goes on.
+# Not a RunFailed, as the run goes on.
 class SkipUpdate(Exception):
     """Skips the current update: raised after its gradient is known, and caught by the learner."""
 
@@ -176,7 +176,7 @@ class SkipUpdate(Exception):
 class RunStopped(Told, BaseException):
     """A run that a signal has stopped.
 
-    It is no `Exception`, so that it ends a sweep too. It is no `KeyboardInterrupt`, which Lightning turns into an exit.
+    Not an `Exception`, so that it ends a sweep too. Not a `KeyboardInterrupt`, as Lightning turns that into an exit.
 
     Args:
         message: for people.
@@ -193,7 +193,7 @@ class RunStopped(Told, BaseException):
 
 
 class ProcessKilled(BaseException):
-    """The process of a sweep's job was killed; a launcher runs the job once more, from where it was.
+    """The process of a sweep's job was killed. A launcher runs the job again, from its last checkpoint.
 
-    It is no `Exception`, as Hydra keeps those of a job to itself.
+    Not an `Exception`, as Hydra does not pass on those of a job.
     """

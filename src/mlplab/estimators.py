@@ -33,10 +33,10 @@ WORDS = {
     "optimizer": "optimizer", "lr": "optimizer.lr", "batch_size": "data.batch_size",
     "max_epochs": "trainer.max_epochs",
 }  # fmt: skip
-"""Parameter → the name of its option."""
+"""Parameter → name of its option."""
 
 OF_FIT = ("data", "data.path", "data.target", "data.task", "data.weight_column", "paths.logs", "paths.run")
-"""Options that follow from what `fit` and `directory` are given."""
+"""Options that follow from the arguments of `fit` and from `directory`."""
 
 NUMBERS = [np.float64, np.float32]
 
@@ -44,12 +44,12 @@ TARGET, WEIGHT = "target", "sample_weight"
 
 
 class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
-    """Trains a network on what `fit` is given, as `mlplab.train` does with the same options.
+    """Trains a network on the rows given to `fit`, as `mlplab.train` does with the same options.
 
     Rows are split into a training and a validation part (`data.validation_fraction`); there is no test part. Numbers
-    are standardised by the training part. A frame with text, categories, dates or missing values is a table, whose
-    columns become features as those of `data=table` do. Training stops once the validation loss no longer falls, and
-    the best epoch predicts. A parameter that is None takes the value in conf/.
+    are standardised by the training part. A frame with text, categories, dates or missing values is treated as with
+    `data=table`. Training stops once the validation loss no longer falls, and the best epoch predicts. A parameter that
+    is None takes the value in conf/.
 
     Args:
         hidden_dims: widths of the hidden layers, such as (64, 64); () is a linear model.
@@ -59,9 +59,9 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         lr: learning rate.
         batch_size: rows per update, or "full".
         max_epochs: most passes over the training part.
-        random_state: seed of weights and order of rows, and of nothing else in the process; None draws a new one for
-            each fit.
-        directory: folder in which the run of each fit is kept, with its data; None leaves no file behind.
+        random_state: seed of weights and order of rows; no other generator is touched. None draws a new one for each
+            fit.
+        directory: folder that keeps the run of each fit, with its data; None leaves no file behind.
         verbose: whether a fit prints what it does, and its progress.
         overrides: any other options, as on the command line: ["scheduler=cosine", "regularization.l2=0.001"]. An option
             that is given here and as a parameter takes the value here.
@@ -105,7 +105,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Trains on rows (N, F) with targets (N,) or (N, T); weights (N,) say how much each row counts.
 
         Raises:
-            UserError: a parameter, or what is given, is not possible; a ValueError.
+            UserError: a parameter or the rows are not possible; it is a ValueError.
             RunFailed: training diverged.
             KeyboardInterrupt: Ctrl-C.
         """
@@ -117,7 +117,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             validate_data(self, X, y, skip_check_array=True)
             _require_as_long(frame, y)
         if sample_weight is not None:
-            # As a row of weight 0 would only take a place in the validation part, or in a batch.
+            # A row of weight 0 would only take a place in the validation part or in a batch.
             sample_weight = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
             kept = sample_weight > 0
             if not kept.any():
@@ -141,11 +141,11 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             try:
                 self.run_ = train(config)
             except RunStopped as stopped:
-                # An Exception would be taken for one failed fit of a search.
+                # A search would take an Exception for one failed fit.
                 raise (KeyboardInterrupt if stopped.status == 130 else SystemExit)(str(stopped)) from None
             if frame is not None:
                 _warn_of_unused(self.run_)
-            # In memory, it predicts also where its directory is not: after pickling, on another machine.
+            # In memory, so that it predicts without its directory: after pickling, on another machine.
             self.run_.hold()
         self.history_ = self.run_.history
         self.loss_curve_ = self.history_["train/loss"].drop_nulls().to_list()
@@ -154,10 +154,10 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _configuration(self, logs: Path, *, is_table: bool) -> DictConfig:
         words = ["data=table" if is_table else "data=arrays", "data.test_fraction=0", "test=false"]
         words += [f"verbose={str(bool(self.verbose)).lower()}"]
-        if self.directory is None:  # nobody sees these
+        if self.directory is None:  # nobody would see them
             words += ["callbacks=minimal", "logger=none"]
         state = self.random_state
-        # PyTorch and Lightning, for which estimators that are only made and cloned do not wait.
+        # Imported here: estimators that are only made and cloned need neither PyTorch nor Lightning.
         from mlplab.notebook import compose_unchecked, require_list
 
         seed = state if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31)
@@ -189,7 +189,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             found = np.asarray(self.run_.predict(X, probabilities=probabilities))
             return found.astype(np.float64) if found.dtype == np.float32 else found
         validate_data(self, X, skip_check_array=True, reset=False)
-        # A row may well be the first of its category.
+        # A row may be the first of its category.
         predicted = self.run_.predict(as_polars(X), probabilities=probabilities, accept_unknown=True)
         assert isinstance(predicted, pl.DataFrame)
         if probabilities:
@@ -207,7 +207,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    """Classifies rows, or says which of several labels are true; `classes_` has the columns of `predict_proba`."""
+    """Classifies rows, or predicts several true-or-false labels; `classes_` names the columns of `predict_proba`."""
 
     _is_regression = False
 
@@ -237,7 +237,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    """Predicts a number of each row, or several."""
+    """Predicts one number for each row, or several."""
 
     _is_regression = True
 
@@ -264,7 +264,7 @@ def _as_word(value: Any) -> str:
 
 
 def _leave_rows_to_validate(config: DictConfig, n_rows: int, least: int) -> None:
-    """Enlarges the validation part of a few rows, such that it has a row of each class, or two numbers."""
+    """Enlarges a small validation part, so that it can hold a row of each class, or two numbers."""
     if n_rows < 2 * least:
         requirement = f"there must be at least {2 * least} rows, for training and validation"
         raise UserError(requirement, f"n_samples={n_rows}", "more rows")
@@ -272,7 +272,7 @@ def _leave_rows_to_validate(config: DictConfig, n_rows: int, least: int) -> None
 
 
 def _table_in(rows: Any) -> pl.DataFrame | None:
-    """Returns a frame that holds more than complete columns of numbers; None for other rows."""
+    """Returns the rows as a frame if they need `data=table`; None if all columns are complete numbers."""
     if not is_frame(rows):
         return None
     frame = as_polars(rows)
@@ -290,7 +290,7 @@ def _names_of(estimator: BaseEstimator) -> list[str]:
 
 
 def _new_file(config: DictConfig, ending: str) -> Path:
-    """Names the file of a fit beside the runs, and makes it the data of the configuration."""
+    """Chooses the data file of a fit, beside the runs, and enters it in the configuration."""
     path = Path(config.paths.logs) / "data" / f"{Path(config.paths.run).name}{ending}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +311,7 @@ def _write_table(
     written = list(class_names)
     if written and not _are_read_back(pl.Series(TARGET, written)[targets]):
         written = [str(number) for number in range(len(written))]
-    # What has the type of numbers is none of identifiers or codes, as numbers in text may be.
+    # A numeric column is declared as such: numbers in text might be identifiers or codes.
     config.data.numeric = [one.name for one in frame if one.dtype.is_numeric() and one.null_count() < len(one)]
 
     def unused(name: str) -> str:
@@ -330,7 +330,7 @@ def _write_table(
 
 
 def _are_read_back(classes: pl.Series) -> bool:
-    """Returns whether a table would take these classes as they are: "NA" is missing, and Yes may be the same as yes."""
+    """Returns whether a table would keep these classes: "NA" would be missing, Yes may be the same as yes."""
     series = null_missing(classes, (), ())
     if series.null_count():
         return False
@@ -342,7 +342,7 @@ def _are_read_back(classes: pl.Series) -> bool:
 
 
 def _warn_of_unused(run: "Run") -> None:
-    """Warns of the columns of a table that are no features."""
+    """Warns of columns of a table that are not used as features."""
     columns = read_json(run.directory / "data.json")["columns"]
     unused = [f"{one['name']} ({one['use'].removeprefix('left out: ')})" for one in columns if "left out" in one["use"]]
     if unused:

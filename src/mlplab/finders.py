@@ -23,22 +23,22 @@ from mlplab.rules import shown
 from mlplab.trainer_settings import use_threads
 
 LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "fast_dev_run", "profiler", "threads")
-"""Flags that are left out of a search, which has its own number of steps."""
+"""Trainer flags that a search ignores, as it has its own number of steps."""
 
 TINY = 1e-6
-"""Learning rate below which a found one is likely to come from noise."""
+"""Found learning rates below this one probably come from noise."""
 
 Build = Callable[[DictConfig], tuple[DataModule | OwnData, pl.LightningModule]]
 
-# It logs what the refusal tells.
+# It logs what the refusal says.
 logging.getLogger("lightning.pytorch.tuner").setLevel(logging.CRITICAL)
 
 
 def find_values(config: DictConfig, build: Build) -> dict[str, Any]:
-    """Sets in the configuration what the finders among its callbacks find; returns it by its keys.
+    """Runs the finders among the callbacks, and sets the found values in the configuration; returns them by key.
 
-    Each search has data, network and Trainer of its own. So the run that follows is the one that these values give on
-    the command line, whatever its number of epochs.
+    Each search has its own data, network and Trainer. The run is therefore the same as with these values on the command
+    line.
 
     Args:
         config: as conf/ composes it.
@@ -64,7 +64,7 @@ def find_values(config: DictConfig, build: Build) -> dict[str, Any]:
                 f"leaving one of them out: {key}, or callbacks.{name}=null",
             )  # fmt: skip
         is_set = getattr(finder, "_update_attr", True)
-        # The learner's rate is no attribute of it, which Lightning would set.
+        # Lightning would set an attribute, which the learner does not have.
         finder._update_attr = False
         print(f"search  for {key}, by {type(finder).__name__}", flush=True)
         value = _search(config, build, name, finder, key)
@@ -74,7 +74,7 @@ def find_values(config: DictConfig, build: Build) -> dict[str, Any]:
             continue
         print(f"found   {key}={shown(value)}", flush=True)
         if isinstance(finder, LearningRateFinder) and value < TINY:
-            # The slope is over the rate, and not over its logarithm.
+            # Lightning takes the slope over the rate, not over its logarithm.
             print(
                 "note    losses at tiny rates differ by noise, where its slope is steepest: min_lr: 0.0001 leaves "
                 "them out"
@@ -85,7 +85,7 @@ def find_values(config: DictConfig, build: Build) -> dict[str, Any]:
 
 
 def set_found(config: DictConfig, found: Mapping[str, Any]) -> None:
-    """Sets in the configuration what a run has found when it began, as its manifest tells."""
+    """Sets in the configuration the values that a run found at its beginning, from its manifest."""
     for key, value in found.items():
         _set(config, key, value)
 
@@ -96,7 +96,7 @@ def _set(config: DictConfig, key: str, value: Any) -> None:
 
 
 def _finders(config: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Yields name and configuration of each finder; those of batch sizes first, as learning rates depend on them."""
+    """Yields name and configuration of each finder. Batch sizes come first, as learning rates depend on them."""
     nodes = [(str(name), node) for name, node in (config.get("callbacks") or {}).items() if node]
     classes = [(name, node, class_of(node.get("_target_"))) for name, node in nodes]
     for kind in FINDERS:
@@ -116,7 +116,7 @@ def _require_one_search(name: str, finder: Callback) -> None:
 
 
 def _key(config: DictConfig, finder: Callback) -> str:
-    """Returns the key of the configuration that holds what a finder finds."""
+    """Returns the key in the configuration for the value of a finder."""
     is_rate = isinstance(finder, LearningRateFinder)
     # As Lightning names them.
     named: str = finder._attr_name if is_rate else finder._batch_arg_name  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ def _search(config: DictConfig, build: Build, name: str, finder: Any, key: str) 
     data, learner = build(config)
     use_threads(config, data, learner)
     if isinstance(finder, BatchSizeFinder) and isinstance(data, DataModule):
-        # Lightning asks a loader for its data set, which the project's has not.
+        # Lightning asks a loader for its data set; the project's loader has none.
         finder._max_val = min(finder._max_val, data.n_rows["train"])
     # As `lightning.pytorch.tuner.Tuner` does: nothing comes after the search.
     finder._early_exit = True
@@ -171,7 +171,7 @@ def _search(config: DictConfig, build: Build, name: str, finder: Any, key: str) 
     try:
         # Lightning's bar stays open after the search, and would be drawn between later lines.
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            # Those of a search that ends within an epoch.
+            # Left over from a search that ends within an epoch.
             warnings.simplefilter("ignore")
             trainer = pl.Trainer(
                 **flags, max_epochs=-1, callbacks=[finder], logger=False, default_root_dir=folder,

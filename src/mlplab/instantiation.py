@@ -24,10 +24,10 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunStopped, UserError, described
 from mlplab.rules import shown
 
-# It logs each name that it does not find, which the refusal tells.
+# It logs each name that it does not find; the refusal says the same.
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
 
-# Code of the user's may rely on what Hydra does with its arguments.
+# User code may rely on what Hydra does with its arguments.
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
 """Packages whose code is called directly, without Hydra, if all options are plain values."""
 
@@ -48,7 +48,7 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
     except (KeyboardInterrupt, RunStopped):
         raise
-    except BaseException as failure:  # code of the user's may raise anything, or call sys.exit
+    except BaseException as failure:  # user code may raise anything, or call sys.exit
         if options is None and isinstance(failure, Exception) and not isinstance(failure, InstantiationException):
             raise
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
@@ -66,8 +66,8 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
 def _options_of_own(node: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns the arguments for calling code of `OWN` directly; None if Hydra is needed.
 
-    Hydra copies, merges and searches a configuration before it calls the target. With plain values all this yields
-    the values themselves, and takes longer than the call.
+    Hydra copies, merges and searches a configuration before it calls the target. For plain values that changes nothing,
+    and takes longer than the call.
     """
     if not str(node.get("_target_")).startswith(OWN):
         return None
@@ -100,7 +100,7 @@ def _are_plain(values: Sequence[Any]) -> bool:
 
 
 def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[..., Any]:
-    """Builds what is called with `n_arguments` tensors: an object of a class, or a function with its options bound.
+    """Builds a callable of `n_arguments` tensors: an object of a class, or a function with its options bound.
 
     Lists for parameters that are tensors, such as class weights, become tensors.
 
@@ -115,7 +115,7 @@ def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[...,
         if isinstance(node.get(name), list) and torch.Tensor in members_of(kinds.get(name)):
             node[name] = torch.tensor(node[name], dtype=torch.get_default_dtype())
     if "_partial_" not in node and not isinstance(target, type):
-        # A function that still needs what it is to be called with is meant itself; another one builds what is meant.
+        # A function that still needs `n_arguments` is the callable itself; any other function is a factory of it.
         node["_partial_"] = _n_missing(target, node) >= n_arguments
     options = {name: value for name, value in node.items() if isinstance(value, torch.Tensor)}
     built = instantiate(group, {name: value for name, value in node.items() if name not in options}, **options)
@@ -128,9 +128,9 @@ def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[...,
 
 
 def _n_missing(target: Any, node: Mapping[str, Any]) -> int:
-    """Counts the parameters that can be given by place, and have neither a default nor an option."""
+    """Counts the positional parameters without a default or an option."""
     parameters = parameters_of(target)
-    if parameters is None:  # functions of PyTorch in C have no signature: they are meant themselves
+    if parameters is None:  # PyTorch's functions in C have no signature: taken as the callable itself
         return sys.maxsize
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in by_place and p.default is p.empty and name not in node for name, p in parameters.items())
@@ -140,7 +140,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
     """Returns the option names that the `_target_` accepts, and checks the given options against them.
 
     Raises:
-        UserError: the target cannot be imported, does not accept an option, or not a value of that type.
+        UserError: the target cannot be imported, or does not accept an option or the type of its value.
     """
     target = node.get("_target_")
     if target is None:
@@ -159,7 +159,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
             f"{group}._target_={near}" if near else "the full dotted name",
         ) from None
     parameters = parameters_of(found)
-    if parameters is None:  # functions of PyTorch in C have no signature
+    if parameters is None:  # PyTorch's functions in C have no signature
         return []
     kinds = annotations_of(found)
     options = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
@@ -173,7 +173,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
     unknown = [name for name in options if name not in parameters]
     if unknown and not takes_any:
         near = nearest_name(unknown[0], list(parameters))
-        # The options of a whole group may be those of the choice before, digits for example.
+        # The options of a whole group may be left from the former choice, such as digits.
         left = "leaving it out" if "." in group else f"leaving it out, or ~{group} +{group}._target_={target}"
         raise UserError(
             f"{group} must be given options that {target} takes: {', '.join(parameters)}",
@@ -184,11 +184,11 @@ def accepted_options(group: str, node: Any) -> list[str]:
 
 
 def _nearest_target(target: str) -> str | None:
-    """Returns the nearest name in the module, or class, that a dotted name begins with."""
+    """Returns the nearest name within the module or class of a dotted name."""
     place, _, name = target.rpartition(".")
     try:
         names = [one for one in dir(hydra.utils.get_object(place)) if not one.startswith("_")]
-    except Exception:  # there is no such place either
+    except Exception:  # the module or class does not exist either
         return None
     near = nearest_name(name, names)
     return near and f"{place}.{near}"
@@ -198,7 +198,7 @@ def class_of(target: Any) -> type | None:
     """Returns the class that a `_target_` names; None if it is a function, or cannot be imported."""
     try:
         found = hydra.utils.get_object(str(target))
-    except Exception:  # told where it is built
+    except Exception:  # reported where it is built
         return None
     return found if isinstance(found, type) else None
 
@@ -210,14 +210,14 @@ def is_data_module(target: Any) -> bool:
 
 
 PLAIN_KINDS: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list"}
-"""Types of values of a configuration → how messages call them."""
+"""Type of a configuration's value → its name in messages."""
 
 EXAMPLES: dict[Any, str] = {bool: "true", int: "1", float: "0.5", str: "text", list: "[1,2]"}
 
 
 @functools.cache  # a stack of thousands of networks asks the same of each
 def parameters_of(target: Any) -> Mapping[str, inspect.Parameter] | None:
-    """Returns the parameters of what is to be called; None where Python does not know them."""
+    """Returns the parameters of a callable; None if Python does not know them."""
     try:
         return inspect.signature(target).parameters
     except ValueError:
@@ -226,7 +226,7 @@ def parameters_of(target: Any) -> Mapping[str, inspect.Parameter] | None:
 
 @functools.cache
 def annotations_of(target: Any) -> dict[str, Any]:
-    """Returns the annotated types of the parameters; empty where they cannot be found out."""
+    """Returns the annotated types of the parameters; empty if they cannot be resolved."""
     try:
         return typing.get_type_hints(vars(target).get("__init__", target) if isinstance(target, type) else target)
     except Exception:  # annotations of foreign code may name anything
@@ -244,7 +244,7 @@ def members_of(kind: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Returns whether a value may be meant for a parameter. Only plain values of plain types are told to be wrong."""
+    """Returns whether a value fits a parameter. Only plain values against plain types are ever refused."""
     members = members_of(kind)
     if any(member not in (*PLAIN_KINDS, type(None)) and typing.get_origin(member) is None for member in members):
         return True

@@ -45,11 +45,11 @@ class Learner(pl.LightningModule):
         objective: the loss of a batch.
         task: what is learned; scores are reported in its unit.
         optimizer: lacks only the parameters.
-        scheduler: `name` and options of optimization/schedules.py; a function as name is one of one's own.
+        scheduler: `name` and options of optimization/schedules.py; a function as `name` is the user's own schedule.
         l1, l2: penalties on the parameters of the kinds of `applies_to`.
         applies_to: kinds of parameters that penalties and weight decay apply to.
         groups: parameters with options of their own, see `parameter_groups`.
-        monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
+        monitor, mode: the value that a plateau schedule watches, and whether small (`min`) or large (`max`) is good.
         max_norm: largest length of a unit's incoming weights; None for no limit.
         augmentation: changes the rows of training batches; None leaves them as they are.
         seed: of the run; dropout masks follow from it and from the step.
@@ -98,7 +98,7 @@ class Learner(pl.LightningModule):
         self._scores = {part: Scores(task, metrics) for part in ("val", "test")}
 
     def forward(self, features: Tensor) -> Tensor:
-        # For `learner(features)` from outside. The steps below call the model themselves.
+        # For `learner(features)` from outside; the steps below call the model directly.
         return self.model(features)  # type: ignore[no-any-return]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -130,7 +130,7 @@ class Learner(pl.LightningModule):
         """
         if self.trainer.world_size == 1:
             return loss
-        if n_rows == 0:  # the mean of nothing is NaN; its gradient reaches no weight
+        if n_rows == 0:  # the mean of no rows is NaN; its gradient reaches no weight
             loss = loss.nan_to_num()
         rows = torch.tensor(float(n_rows), device=self.device)
         return loss * n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
@@ -171,7 +171,7 @@ class Learner(pl.LightningModule):
     def _evaluate(self, part: str, batch: Batch) -> dict[str, Tensor]:
         features, targets, *weights = batch
         outputs = self.model(features)
-        # Of several processes, one may have no rows of a small last batch; the loss of none would be NaN.
+        # One of several processes may have no rows of a small last batch; their mean loss would be NaN.
         loss = self.objective(outputs, targets, *weights) if len(targets) else outputs.new_zeros(())
         predicted, targets = self._scores[part].update(loss, outputs, targets, *weights)
         return {"predictions": predicted, "targets": targets}
@@ -198,7 +198,7 @@ class Learner(pl.LightningModule):
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
             limit_train_batches=trainer.limit_train_batches or 1.0,
-            # The last such callback sets the Trainer's value, but only when an epoch begins, which is later than this.
+            # The last such callback sets the Trainer's value, but only when an epoch begins, later than this.
             accumulate_grad_batches=scheduling[-1] if scheduling else trainer.accumulate_grad_batches,
         )
 

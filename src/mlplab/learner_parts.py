@@ -1,7 +1,7 @@
 """Builds the parts of a learner, the project's own or named by a `_target_`: network, loss, metrics, schedule.
 
-A checkpoint is data: what it describes is built only where the user's own conf/ names the same code, or the
-configuration beside it, which this user has begun.
+A checkpoint is data. The code that it names is used only if the user's own conf/ names it too, or the configuration of
+a run that this user has begun.
 """
 
 import copy
@@ -32,10 +32,10 @@ CONF = PROJECT / "conf"
 
 
 def require_network(target: str) -> None:
-    """Refuses a LightningModule with steps of its own as a network, as the project's learner makes other ones.
+    """Refuses a LightningModule with its own steps as a network: the project's learner would ignore them.
 
     Raises:
-        UserError: with the way to train it by its own steps.
+        UserError: says how to train it by its own steps.
     """
     found = class_of(target)
     is_module = found is not None and issubclass(found, pl.LightningModule)
@@ -52,7 +52,7 @@ def build_network(config: Mapping[str, Any], *, widths: list[int], out_features:
 
     Args:
         config: of conf/model, as plain values.
-        widths: of each column, behind the input layer.
+        widths: of each column, after the input layer.
         out_features: width of the outputs.
         task: what is learned.
 
@@ -62,7 +62,7 @@ def build_network(config: Mapping[str, Any], *, widths: list[int], out_features:
     options = dict(config)
     shapes: dict[str, Any] = {"in_features": sum(widths), "out_features": out_features}
     accepted = accepted_options("model", {**options, **shapes})
-    # Of ensembles alone.
+    # Only ensembles take these.
     of_ensemble = {"column_widths": widths, "average_of": averaged_over_members(out_features, task)}
     shapes |= {name: value for name, value in of_ensemble.items() if name in accepted}
     activation = options.get("activation")
@@ -75,7 +75,7 @@ def build_network(config: Mapping[str, Any], *, widths: list[int], out_features:
 def build_own_objective(
     loss: Mapping[str, Any], task: Task, *, class_counts: Sequence[float] = (), has_weights: bool = False
 ) -> Objective:
-    """Builds the objective of a `_target_`: a function of outputs and targets, or a module that is called with them.
+    """Builds the objective of a `_target_`: a function of outputs and targets, or a module called with them.
 
     Args:
         loss: `_target_` and options, as plain values. `class_weights` is resolved as for `build_objective`; a class
@@ -85,7 +85,7 @@ def build_own_objective(
         has_weights: likewise.
 
     Raises:
-        UserError: the loss cannot be built, takes no such option, or no weights where rows have some.
+        UserError: the loss cannot be built, takes no such option, or takes no weights although rows have some.
     """
     # `+loss._target_=…` leaves what conf/loss/auto.yaml gives.
     left = {"name": "auto", "class_weights": None, "label_smoothing": 0.0}
@@ -105,10 +105,10 @@ def build_own_objective(
 
 
 def try_objective(objective: Objective, outputs: Tensor, targets: Tensor, *weights: Tensor) -> None:
-    """Refuses a loss of one's own that cannot be computed, or is not one number, on a few rows.
+    """Tries the user's own loss on a few rows: refuses it if it fails, or is not one number.
 
     Raises:
-        UserError: with the error, and its place in the code.
+        UserError: gives the error, and its place in the code.
     """
     shapes = f"outputs {tuple(outputs.shape)[1:]} and targets {tuple(targets.shape)[1:]} of each row"
     loss = _tried("loss", f"be computed from {shapes}", objective, outputs, targets, *weights)
@@ -130,10 +130,10 @@ def build_metrics(
         outputs: of the network, of some rows.
         targets: of these rows.
         monitor: the monitored value.
-        mode: its direction, which is compared with that of a metric that says whether large is good.
+        mode: its direction, which must agree with a metric's own `higher_is_better`.
 
     Raises:
-        UserError: one cannot be built or computed, bears the name of a score, or the mode is not its direction.
+        UserError: one cannot be built or computed, or has the name of a score; or the mode is not its direction.
     """
     metrics = {}
     for name, node in config.items():
@@ -164,7 +164,7 @@ def _tried(key: str, must: str, function: Callable[..., Any], *arguments: Any) -
             return function(*arguments)
     except (UserError, RunStopped, KeyboardInterrupt):
         raise
-    except BaseException as error:  # code of the user's may raise anything
+    except BaseException as error:  # user code may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         missing = re.search(r"missing \d+ required \S+ arguments?: '(\w+)'", str(error))
         raise UserError(
@@ -211,10 +211,10 @@ def build_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_known_code(group: str, described: Mapping[str, Any], checkpoint: Path) -> Mapping[str, Any]:
-    """Returns what a checkpoint describes, if conf/ or the run's own configuration names the same code in that group.
+    """Returns a checkpoint's configuration of a group, if conf/ or the run's own configuration names the same code.
 
     Raises:
-        UserError: it names other code, or refers to something outside itself.
+        UserError: it names other code, or refers to values outside itself.
     """
     known = known_code(group, CONF, checkpoint.parent.parent)
     for place, value in walk(copy.deepcopy(dict(described))):

@@ -1,4 +1,4 @@
-"""Builds what stands before a network: input layer of compact features, numeric embedding, augmentation of batches."""
+"""Builds what comes before a network: input layer of compact features, numeric embedding, augmentation of batches."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.models.numeric_embeddings import EmbeddedInputs, PiecewiseEmbedding
 
 LEVELS_IN_16_BITS = 256
-"""Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
+"""Largest number up to which all whole numbers are exact in bfloat16, with its 8 significant bits."""
 
 
 def input_layer_of(config: DictConfig, data: DataModule | OwnData) -> InputLayer | None:
-    """Builds the input layer of data that are stored compactly; None if the features go to the network as they are.
+    """Builds the input layer for compactly stored data; None if the features go to the network as they are.
 
     Raises:
         UserError: a column has more categories than 16-bit precision can tell apart.
@@ -40,12 +40,12 @@ def input_layer_of(config: DictConfig, data: DataModule | OwnData) -> InputLayer
 
 
 def take_embedding(model_config: dict[str, Any]) -> dict[str, Any] | None:
-    """Takes the options of the numeric embedding out of those of the network; returns None if there is none.
+    """Removes the options of the numeric embedding from the network's, and returns them; None if there is none.
 
     Raises:
         UserError: an option breaks its rule, or belongs to another embedding.
     """
-    # A network of one's own may have no embedding in its file, or one that it computes itself.
+    # The user's own network may have no embedding in its file, or compute one itself.
     is_own = "numeric_embedding" in accepted_options("model", {"_target_": model_config.get("_target_")})
     if is_own or "numeric_embedding" not in model_config:
         return None
@@ -56,7 +56,7 @@ def take_embedding(model_config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: DataModule | OwnData) -> EmbeddedInputs:
-    """Builds the numeric embedding of the columns of the data, behind their input layer.
+    """Builds the numeric embedding of the data's columns, after their input layer.
 
     Raises:
         UserError: no column is numeric.
@@ -84,7 +84,7 @@ def embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: Data
             "model.numeric_embedding=piecewise must see all training rows, for its bins",
             "a LightningDataModule of one's own gives them in batches", "model.numeric_embedding=periodic",
         )  # fmt: skip
-    # By the training part alone.
+    # From the training part alone.
     numbers = inputs(features) if isinstance(inputs, PixelInputs) else features[:, :n_columns]
     n_bins = options.pop("n_bins", N_BINS)
     if options.pop("bins", "quantile") == "quantile":
@@ -100,16 +100,16 @@ def embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: Data
 
 
 def build_augmentation(config: DictConfig, data: DataModule | OwnData, model: nn.Module) -> Augmentation | None:
-    """Builds what changes training batches; None if nothing does.
+    """Builds the augmentation of training batches; None if there is none.
 
     Raises:
-        UserError: images are to be shifted, but the data are none; or the network is compiled.
+        UserError: images are to be shifted, but the data are not images; or the network is compiled.
     """
     options = plain_values(config.get("augmentation") or {})
     if not any(options.values()):
         return None
     if options.get("mixup") and config.model.get("compile") and isinstance(model, WithInputs):
-        # Compiled is the network with its input layer, behind which rows are mixed.
+        # Rows are mixed between input layer and network, which are compiled as one.
         raise UserError(
             "augmentation.mixup of categories, pixels and embeddings must have a network that is not compiled",
             "model.compile=true",

@@ -1,4 +1,4 @@
-"""Training and using runs from Python: `compose`, `train` and `Run`, which `import mlplab` gives."""
+"""Trains and uses runs from Python: `compose`, `train` and `Run`, the names that `import mlplab` gives."""
 
 import copy
 import functools
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 ONE_AT_A_TIME = threading.RLock()
-"""Lock of composing and training, as Hydra, and the random generators of PyTorch, are global to the process."""
+"""Lock for composing and training: Hydra and PyTorch's random generators are global to the process."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -73,13 +73,13 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
     """Composes the configuration of a single run, whose values may still have to be completed.
 
     Raises:
-        UserError: an override is none, or names a choice that there is not.
+        UserError: a text is not an override, or names an unknown choice.
     """
     load_env_file()
     require_list(overrides)
     register_resolvers(ROOT)
     words = [with_quotes(with_home(word)) for word in overrides]
-    # Composing takes as long as training a small network, so it is done once for the same words and files.
+    # Composing takes as long as training a small network, so it is cached by overrides and files.
     files = tuple((path, path.stat().st_mtime_ns) for path in sorted((ROOT / "conf").rglob("*.yaml")))
     with ONE_AT_A_TIME:
         config = copy.deepcopy(_composed(tuple(words), files))
@@ -93,10 +93,10 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
 
 
 def require_list(overrides: Sequence[str]) -> None:
-    """Refuses a single text, whose letters would be taken for words.
+    """Refuses a single text, as each of its letters would be taken for an override.
 
     Raises:
-        UserError: with the list that holds it.
+        UserError: suggests the list that holds it.
     """
     if isinstance(overrides, str):
         raise UserError("overrides must be a list of words", overrides, f"[{overrides!r}]")
@@ -104,7 +104,7 @@ def require_list(overrides: Sequence[str]) -> None:
 
 @functools.lru_cache(maxsize=32)
 def _composed(words: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> DictConfig:
-    """Composes by Hydra, and leaves its global state as it was; `files` are those of conf/, so that edits are seen."""
+    """Composes by Hydra, and restores its global state. `files`, those of conf/, are part of the cache key."""
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -134,7 +134,7 @@ def _leaving_the_process_as_it_was() -> Iterator[None]:
 
 
 def train(config: DictConfig) -> "Run":
-    """Trains the configured network in this process, and returns the run. In several threads, one after the other.
+    """Trains the configured network in this process, and returns the run. Threads train one after the other.
 
     Raises:
         UserError: the configuration cannot be run.
@@ -144,7 +144,7 @@ def train(config: DictConfig) -> "Run":
     if not isinstance(config, DictConfig):
         raise UserError("train must be given what compose returns", f"{config!r}", f"mlplab.compose({config!r})")
     if (Path(config.paths.run) / STATUS).exists() and re.match(TIME, Path(config.paths.run).name):
-        # A cell that runs again trains again; the run that the configuration was composed for stays as it is.
+        # A cell that runs again trains a new run; the former run stays as it is.
         config = copy.deepcopy(config)
         config.paths.run = str(Path(config.paths.run).with_name(new_run_name(name=config.name)))
     with ONE_AT_A_TIME, _leaving_the_process_as_it_was():
@@ -153,7 +153,7 @@ def train(config: DictConfig) -> "Run":
 
 
 class Run:
-    """A run in its directory: what it measured, and what it has learned.
+    """A run in its directory: its measurements and its trained network.
 
     Attributes:
         directory: of the run.
@@ -164,17 +164,17 @@ class Run:
         self._held: dict[str, Any] = {}
 
     def hold(self) -> "Run":
-        """Reads all of the run into memory, so that it is of use when its directory is gone; returns the run."""
+        """Reads the whole run into memory, so that it works without its directory; returns the run."""
         self._trained  # noqa: B018  # the property keeps what it reads
         self._held = {"result": self.result, "manifest": self.manifest, "history": read_history(self.directory)}
         return self
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Opens the run in a directory, or that of a checkpoint. Nothing that it names is imported or executed.
+        """Opens a run by its directory or a checkpoint. No code that it names is imported or executed.
 
         Raises:
-            UserError: there is no run.
+            UserError: there is no run there.
         """
         return cls(find_run(Path(path).expanduser(), "path")[0])
 
@@ -184,7 +184,7 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """Returns result.json: best validation and test metrics, best epoch, why it ended; empty before the end."""
+        """Returns result.json: best validation and test metrics, best epoch, why the run ended; empty before that."""
         return self._held["result"] if self._held else read_result(self.directory)
 
     @property
@@ -194,7 +194,7 @@ class Run:
 
     @property
     def history(self) -> pl.DataFrame:
-        """Returns the metrics by epoch and step, a row for each validation; empty before the first."""
+        """Returns the metrics by epoch and step, one row for each validation; empty before the first."""
         lines = self._held["history"] if self._held else read_history(self.directory)
         rows = pl.DataFrame(lines, infer_schema_length=None)
         if rows.is_empty():
@@ -221,18 +221,18 @@ class Run:
     def predict(
         self, rows: Any, *, probabilities: bool = False, accept_unknown: bool = False
     ) -> npt.NDArray[Any] | pl.DataFrame:
-        """Predicts rows, in the form in which the run got its data.
+        """Predicts rows in the form of the run's own data.
 
         Args:
             rows: for data of arrays, (N, F) numbers as the data set has them; for a table, a polars or pandas frame
                 with its columns, or the path of a file.
             probabilities: of each class, instead of the class.
-            accept_unknown: of a table, also takes rows of which nearly all have a category that training had not.
+            accept_unknown: for a table, also accepts rows nearly all of which have a category unknown to training.
 
         Returns:
-            For arrays, class indices (N,), probabilities (N, C), or values (N,) in the target's unit; of several
-            targets (N, T) values, or labels, or the probabilities that these are true. For a table, a
-            frame with a column "prediction", as scripts/predict.py writes it.
+            For arrays, class indices (N,), probabilities (N, C), or values (N,) in the target's unit; for several
+            targets (N, T) values, labels, or probabilities of the labels. For a table, a frame with a column
+            "prediction", as scripts/predict.py writes it.
 
         Raises:
             UserError: the rows have other columns.
@@ -271,7 +271,7 @@ class Run:
             name: `curves` of the losses by epoch; `result`, the confusion matrix, or predicted against true values, of
                 the test part, or of the validation part of a run without a test; or a metric of the history, such as
                 `val/accuracy`.
-            target: which of several targets the result is that of; the first by default.
+            target: the one of several targets to draw; the first by default.
 
         Raises:
             UserError: there is no such metric or target, or the data of the part are gone.
@@ -317,7 +317,7 @@ class Run:
 
 
 def _shown(figure: "Figure") -> "Figure":
-    """Makes a notebook show a figure, which it does by itself for those of pyplot alone."""
+    """Makes a notebook show a figure: by itself it shows only pyplot's."""
     figure._repr_png_ = functools.partial(as_png, figure)  # type: ignore[attr-defined]  # what IPython asks for
     return figure
 
@@ -326,7 +326,7 @@ def _features(rows: Any, n_features: int) -> Tensor:
     """Copies rows of numbers into a tensor (N, F).
 
     Raises:
-        UserError: they are none, or one is not finite.
+        UserError: they are not rows of numbers, or one is not finite.
     """
     array = np.asarray(rows)
     are_numbers = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
@@ -338,5 +338,5 @@ def _features(rows: Any, n_features: int) -> Tensor:
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0][0])
         raise UserError("rows must be finite numbers", f"row {row} has NaN or infinity", "leaving it out")
-    # A copy, as PyTorch takes neither other byte orders nor memory that is only to be read.
+    # A copy, as PyTorch takes neither other byte orders nor read-only memory.
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -1,4 +1,4 @@
-"""Builds a LightningModule of one's own from conf/module, and what completes it in a run."""
+"""Builds the user's own LightningModule from conf/module, and the callback that completes it in a run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,29 +22,29 @@ from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, require_plain
 
 CONFIGURED_BY_MODULE = ("model", "loss", "optimizer", "scheduler", "regularization", "metrics")
-"""Groups that a LightningModule of one's own only heeds by arguments of these names."""
+"""Groups that reach the user's own LightningModule only through arguments of these names."""
 
 
 GIVEN = ("in_features", "out_features", "task", "model", "loss", "optimizer")
-"""Arguments of its `__init__` that a LightningModule of one's own is given, where it has them."""
+"""Arguments that the `__init__` of the user's own LightningModule gets, if it has them."""
 
 
 def build_module(
     config: DictConfig, data: DataModule | OwnData, build_learner: Callable[[DictConfig, DataModule | OwnData], Learner]
 ) -> pl.LightningModule:
-    """Builds a LightningModule of one's own.
+    """Builds the user's own LightningModule.
 
-    Its `__init__` is given what it has arguments for, beside its own options: `in_features`, `out_features` and `task`
-    of the data; `model`, the network of conf/model; `loss`, the objective of conf/loss; `optimizer`, which lacks only
-    the parameters.
+    Besides its own options, its `__init__` gets those of these that it has arguments for: `in_features`, `out_features`
+    and `task` of the data; `model`, the network of conf/model; `loss`, the objective of conf/loss; `optimizer`, which
+    lacks only the parameters.
 
     Args:
         config: as conf/ composes it.
-        data: what it is trained on.
-        build_learner: builds the project's learner, whose parts it may be given.
+        data: of its training.
+        build_learner: builds the project's learner, for parts that the module takes.
 
     Raises:
-        UserError: it is no LightningModule, or a group was chosen that it has no argument for.
+        UserError: it is not a LightningModule, or has no argument for a group that was chosen.
     """
     node = plain_values(config.module)
     target = str(node.get("_target_"))
@@ -84,7 +84,7 @@ def build_module(
 
 
 def _expand(data: DataModule) -> None:
-    """Puts the input layer of compactly stored features before the batches, as the module knows only numbers."""
+    """Applies the input layer of compactly stored features to the batches, as the module takes only numbers."""
     encoding = data.preprocessor.input_encoding()
     if encoding is None:
         return
@@ -100,7 +100,7 @@ def _expand(data: DataModule) -> None:
 
 
 def for_own_module(config: DictConfig, data: DataModule | OwnData, learner: pl.LightningModule) -> list[Callback]:
-    """Returns the callback that completes a LightningModule of one's own; none for the project's learner."""
+    """Returns the callback that completes the user's own LightningModule; none for the project's learner."""
     if isinstance(learner, Learner):
         return []
     card = {

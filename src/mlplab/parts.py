@@ -1,4 +1,4 @@
-"""The parts that a project can do without: scripts/parts.toml lists their files, docs/your-own-project.md says more."""
+"""Optional parts of a project: scripts/parts.toml lists their files, docs/your-own-project.md says more."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ PARTS = {"tables": "data/table", "sweeps": "sweeps", "stacked": "stacked", "repo
 
 def is_there(part: str) -> bool:
     """Returns whether this project has a part."""
-    # A folder without __init__.py can be left of one that is gone, with nothing but caches in it.
+    # A removed part can leave a folder without __init__.py, with nothing but caches in it.
     return (Path(__file__).parent / PARTS[part] / "__init__.py").is_file()
 
 
 def require_part(part: str, given: str, hint: str) -> None:
-    """Refuses what needs a part that this project has been made without.
+    """Refuses a request for a part that this project was made without.
 
     Args:
         part: key of `PARTS`.
@@ -23,7 +23,7 @@ def require_part(part: str, given: str, hint: str) -> None:
         hint: what does without it.
 
     Raises:
-        UserError: it is not there.
+        UserError: the part is not there.
     """
     if not is_there(part):
         raise UserError(f"the project must have its part {part!r} for {given}", "it was left out", hint)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mlplab.objectives.calibration import Reliability
 
 MAX_LABELLED_CLASSES = 30
-"""With more classes, names and counts would overlap: the colours alone are drawn."""
+"""Maximum of classes with names and counts. With more they would overlap, so only colours are drawn."""
 
 MAX_POINTS = 5000
-"""With twice as many rows or more, only every second, third, … one is drawn."""
+"""Maximum of points, up to a factor of 2: of twice as many rows or more, every second, third, … one is drawn."""
 
 MOST_FIGURES = 12
-"""Several targets have a figure each, up to so many."""
+"""Maximum of figures for several targets, which have one each."""
 
 DOTS_PER_INCH = 160
 
@@ -82,7 +82,7 @@ def as_png(figure: "Figure") -> bytes:
 
 @contextmanager
 def without_glyph_warnings() -> Iterator[None]:
-    """Silences that matplotlib's font lacks characters of a name: it draws a box for each."""
+    """Silences warnings of characters that matplotlib's font lacks; each is drawn as a box."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         yield
@@ -159,7 +159,7 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
 
 
 def reliability_figure(before: "Reliability", after: "Reliability | None", title: str, temperature: float) -> "Figure":
-    """Draws how often predicted classes are right, against the probability that they are given.
+    """Draws how often predicted classes are right, against their predicted probability.
 
     Args:
         before: of the network's own probabilities.
@@ -182,13 +182,13 @@ def reliability_figure(before: "Reliability", after: "Reliability | None", title
         n_rows, has_rows = one.n_rows.numpy(), one.n_rows.numpy() > 0
         x, y = one.confidence.numpy()[has_rows], one.accuracy.numpy()[has_rows]
         above.plot(x, y, color=colour, linewidth=1, alpha=0.6, clip_on=False)
-        # The share of a few rows is mostly chance, so that their point is small.
+        # The share of a few rows is mostly chance, so their point is small.
         size = 8 + 72 * n_rows[has_rows] / n_rows.max()
         above.scatter(x, y, size, color=colour, marker=marker, label=label, clip_on=False, zorder=3)
         below.stairs(n_rows, edges, color=colour, linewidth=1.4)
         below.stairs(n_rows, edges, color=colour, fill=True, alpha=0.2)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of rows that are right")
-    # Logarithmic, as nearly all rows of a good network are in the last bin.
+    # Logarithmic, as a good network puts nearly all rows into the last bin.
     below.set(xlabel=f"probability of the predicted class, in {n_bins} bins", ylabel="rows", yscale="log")
     below.set_ylim(bottom=0.7)
     for axes in (above, below):

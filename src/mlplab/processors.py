@@ -22,7 +22,7 @@ def usable_cores() -> int:
 def available_cores() -> int:
     """Returns the number of cores that this process may use.
 
-    Launchers of several jobs limit it by OMP_NUM_THREADS, SLURM also by the cores that were asked for.
+    Launchers of several jobs limit it by OMP_NUM_THREADS, SLURM also by the requested cores.
     """
     shares = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")]
     return min([usable_cores(), *(int(share) for share in shares if share.isdecimal() and int(share) > 0)])

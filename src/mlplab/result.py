@@ -41,7 +41,7 @@ def evaluate_best(
     Raises:
         Diverged: training diverged, and `on_divergence` is `raise`.
     """
-    # The callback is absent where somebody removed it from conf/callbacks.
+    # The user may have removed the callback from conf/callbacks.
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None:
         directory.add_seconds("checkpoints", checkpoints.seconds)
@@ -50,18 +50,18 @@ def evaluate_best(
         directory.add_seconds("compile", compile_seconds)
     if divergence is not None and config.on_divergence == "raise":
         raise divergence
-    # The reason alone: the advice behind it belongs into the error message.
+    # The reason alone: the advice that follows it belongs in the error message.
     ended = str(divergence).partition("; try")[0] if divergence else stop_reason(trainer, interruption)
     if not config.get("train", True):
         ended = "not trained"
 
     directory.begin_phase("test")
     is_interrupted = interruption.received is not None
-    # Without a best state the last one is evaluated, unless the run diverged or was interrupted.
+    # Without a best state, the last one is evaluated unless the run diverged or was interrupted.
     can_be_evaluated = _best_of(trainer) is not None or not (is_interrupted or ended.startswith("diverged"))
     with explain_out_of_memory(data):
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
-        # An interrupted run may go on, and the test part is to be used once.
+        # An interrupted run may be resumed, and the test part is to be used once.
         is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
         test_metrics = test_best(trainer, learner, data) if is_tested else {}
     if is_tested and (missing := _without_test(learner, data)):
@@ -199,7 +199,7 @@ def test_best(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule
 
 
 def _without_test(learner: pl.LightningModule, data: DataModule | OwnData) -> str | None:
-    """Returns the reason why there can be no test, where module or data are the user's own."""
+    """Returns why the user's own module or data cannot be tested; None if they can."""
     parts: tuple[tuple[object, str, type], ...] = (
         (learner, "test_step", pl.LightningModule), (data.module, "test_dataloader", pl.LightningDataModule),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules that single values keep, and the options that have one. Imports nothing heavy."""
+"""Rules for single values, and options with a rule. Imports nothing heavy."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ NUMBER = r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]
 
 @dataclass(frozen=True)
 class Rule:
-    """A test of one value, in words and in code, with a value that passes it."""
+    """A requirement on one value, in words and in code, with an example that meets it."""
 
     holds: Callable[[Any], bool]
     requirement: str
@@ -20,13 +20,13 @@ class Rule:
 
 
 def is_number(value: Any) -> bool:
-    """Returns whether it is a finite number; for Python, true is 1."""
+    """Returns whether a value is a finite number, and not true or false (for Python, true is 1)."""
     # YAML reads .nan and .inf as numbers.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_integer(value: Any) -> bool:
-    """Returns whether it is a whole number, and not true or false."""
+    """Returns whether a value is a whole number, and not true or false."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -40,7 +40,7 @@ SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
 
 
 def one_of(names: Iterable[Any], example: str) -> Rule:
-    """Makes a rule for a name of a list; messages suggest the nearest name instead of the example."""
+    """Makes a rule for one of several names; messages suggest the nearest name instead of the example."""
     names = tuple(names)
     texts = [name for name in names if isinstance(name, str)]
     requirement = f"one of {', '.join(texts)}"
@@ -57,7 +57,7 @@ def optional(rule: Rule) -> Rule:
 class Option:
     """An option of a network or a loss: its rule, and whether networks of one stack may differ in it.
 
-    They may if it changes nothing but the weights before the first step, or if the stack computes each with its own.
+    They may if it only changes the initial weights, or if the stack computes each network with its own value.
     """
 
     rule: Rule
@@ -78,7 +78,7 @@ def shown(value: Any) -> str:
 
 
 def number_in(value: Any) -> float | int | None:
-    """Returns the number that a text would be without quotes; None for another value."""
+    """Returns the number that a quoted text contains; None for any other value."""
     # Whole numbers first, so that 3 does not become 3.0.
     for kind in (int, float) if isinstance(value, str) else ():
         try:

@@ -1,4 +1,4 @@
-"""The job of SLURM in which this process runs: its number, and how it is queued again. Imports nothing heavy."""
+"""The SLURM job of this process: its number, and how it is requeued. Imports nothing heavy."""
 
 import os
 import signal
@@ -8,24 +8,24 @@ from hashlib import sha256
 
 # Windows has neither.
 REQUEUES = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-"""Signals that come some time before a job is ended: SIGUSR1 by Lightning's convention, SIGUSR2 by that of submitit."""
+"""Signals of a job's approaching time limit: SIGUSR1 by Lightning's convention, SIGUSR2 by submitit's."""
 
 
 def job_number() -> str:
-    """Returns the number of the job of SLURM to which this process belongs; empty if there is none."""
+    """Returns the number of this process's SLURM job; empty outside of SLURM."""
     return os.environ.get("SLURM_JOB_ID", "")
 
 
 def is_requeued() -> bool:
-    """Returns whether this job of SLURM has run before, and was queued again."""
+    """Returns whether this SLURM job has run before and was requeued."""
     count = os.environ.get("SLURM_RESTART_COUNT", "")
     return bool(job_number()) and count.isdecimal() and int(count) > 0
 
 
 def name_of_command(words: Sequence[str]) -> str:
-    """Returns the same short name for the same command within a job of SLURM; empty outside of one.
+    """Returns a short name for this command, the same whenever its SLURM job is requeued; empty outside of SLURM.
 
-    A job may run several commands. Each must find its own run when the job is queued again.
+    A job may run several commands. Each must find its own run when the job is requeued.
     """
     number = "".join(filter(str.isalnum, job_number()))
     return f"slurm-{number}-{sha256(repr(list(words)).encode()).hexdigest()[:6]}" if number else ""
@@ -35,9 +35,9 @@ _has_been_told = False
 
 
 def is_repetition(number: int) -> bool:
-    """Returns whether SLURM has sent a signal before, which this process is answering; Ctrl-C is never one.
+    """Returns whether a signal of SLURM repeats one that this process is already handling; Ctrl-C never does.
 
-    srun and SLURM itself may send each, and others follow. A second one must not keep a run from saving.
+    srun and SLURM may each send one, and others may follow. A second one must not keep a run from saving.
     """
     global _has_been_told
     if not job_number() or number == signal.SIGINT:
@@ -47,10 +47,10 @@ def is_repetition(number: int) -> bool:
 
 
 def asks_to_requeue(number: int) -> bool:
-    """Returns whether a signal means that this job of SLURM is to be queued again.
+    """Returns whether a signal means that this SLURM job is to be requeued.
 
-    SIGTERM means it where a job of higher priority takes the place. SLURM itself would not queue a job again that
-    ends within the time of grace that it is given then. Of `scancel`, SIGTERM means the end.
+    SIGTERM means it when a job of higher priority preempts this one: SLURM does not requeue a job that ends within its
+    grace time. From `scancel`, SIGTERM means the end.
     """
     if number in REQUEUES:
         return bool(job_number())
@@ -61,12 +61,12 @@ def asks_to_requeue(number: int) -> bool:
 
 
 def requeue(number: int) -> str | None:
-    """Queues this job of SLURM again, if the signal that has stopped it asks for that.
+    """Requeues this SLURM job if the signal that stopped it asks for that.
 
     Returns:
-        What has come of it; None if there was nothing to do, or another process does it.
+        The outcome; None if there was nothing to do, or another process does it.
     """
-    is_of_submitit = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"  # which queues the jobs of sweeps again
+    is_of_submitit = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"  # which requeues the jobs of sweeps
     if os.environ.get("SLURM_PROCID", "0") != "0" or is_of_submitit or not asks_to_requeue(number):
         return None
     _, why_not = _scontrol("requeue", job_number())
@@ -76,7 +76,7 @@ def requeue(number: int) -> str | None:
 
 
 def _scontrol(*words: str) -> tuple[str, str]:
-    """Returns the output of a command to SLURM, and why it has failed."""
+    """Returns the output of an scontrol command, and why it failed."""
     try:
         done = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
     except OSError as error:

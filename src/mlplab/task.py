@@ -38,7 +38,7 @@ class Task:
         return len(self.class_names)
 
     def of_each_target(self) -> list["Task"]:
-        """Returns the task of each of several targets by itself: the regression of a number, or two classes."""
+        """Returns a separate task for each of several targets: the regression of one number, or two classes."""
         tasks = []
         for place, name in enumerate(self.target_names):
             task = replace(self, target_name=name, target_names=(), label_names=())
@@ -50,7 +50,7 @@ class Task:
         return tasks
 
     def as_dict(self) -> dict[str, Any]:
-        """Converts to plain values, as a checkpoint may hold no others."""
+        """Converts the task to plain values for a checkpoint."""
         return {name: _converted(value, tuple, list) for name, value in asdict(self).items()}
 
     @classmethod
@@ -61,5 +61,5 @@ class Task:
 
 
 def _converted(value: Any, kind: type[Any], other: type[Any]) -> Any:
-    """Makes lists of tuples, or tuples of lists, also within one another."""
+    """Converts tuples to lists, or lists to tuples, at any depth."""
     return other(_converted(part, kind, other) for part in value) if isinstance(value, kind) else value

@@ -60,34 +60,34 @@ def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Modu
     threads = config.trainer.threads
     if threads == "auto":  # one for a network so small that threads would mostly wait for each other
         weights = sum(parameter.numel() for parameter in network.parameters())
-        # Of data of one's own, a batch may be of any form.
+        # A batch of the user's own data may have any form.
         is_small = isinstance(data, DataModule) and copies * len(first_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
 
 
 def keep_threads(config: DictConfig, trainer: pl.Trainer) -> None:
-    """Keeps the threads of several processes as `trainer.threads` says; auto shares the cores of a machine among them.
+    """Sets the threads of each of several processes by `trainer.threads`; auto divides the cores of a machine.
 
-    Lightning sets the threads of each process when it has started them, unless this variable does.
+    Sets OMP_NUM_THREADS, as Lightning would otherwise set the threads of the processes that it starts.
     """
     if trainer.strategy.launcher is None or "OMP_NUM_THREADS" in os.environ:
         return
     if config.trainer.threads == "auto":
         share = max(1, available_cores() // trainer.num_devices)
         torch.set_num_threads(min(share, torch.get_num_threads()))
-    # The other processes are started with it.
+    # The other processes inherit it.
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
 
 def first_batch(data: DataModule | OwnData) -> torch.Tensor:
-    """Returns the features of as many training rows as a batch has."""
+    """Returns the features of one batch of training rows."""
     features = data.part("train")[0]
     return features if data.batch_size == "full" else features[: data.batch_size]
 
 
 def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserError:
-    """Makes the refusal of trainer flags that Lightning rejects, and suggests another value of the flag it names."""
+    """Makes the error for trainer flags that Lightning rejects; suggests another value for the flag that it names."""
     reason = " ".join(str(error).split())
     # Lightning's messages often name several flags; the first one is usually the one at fault.
     named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
@@ -97,12 +97,12 @@ def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserErro
 SILENCED = (
     # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
     ".*isinstance.treespec, LeafSpec.*",
-    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
+    # Our batches come from memory, in an order drawn from the seed; advice on data loaders does not apply.
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
-    # A LightningModule of one's own may go without a validation, whatever the data have.
+    # The user's own LightningModule may skip the validation.
     ".*have no `validation_step`.*",
-    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
+    # Lightning warns of GradientAccumulationScheduler with an overridden `optimizer_step`; the learner's supports it.
     ".*overriding `LightningModule.optimizer_.*",
     # trainer.strategy=ddp with a single process has nothing to synchronise.
     ".*It is recommended to use `self.log.*sync_dist=True.*",
@@ -119,7 +119,7 @@ def silence_lightning() -> None:
     """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # It has a handler of its own; with Hydra's, each message would be shown twice.
+    # It has its own handler; with Hydra's, each message would be shown twice.
     logging.getLogger("lightning").propagate = False
     # Callbacks speak only where they are asked to: by verbose=true, or for a summary of the model.
     logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)

@@ -64,7 +64,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     silence_lightning()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
-    # What Lightning's finders find is set in the configuration; a run that goes on has it in its manifest.
+    # Values of Lightning's finders go into the configuration; a resumed run takes them from its manifest.
     found = found_before(directory.path) if resume else find_values(config, _built)
     set_found(config, found)
     data, learner = _built(config, partial(card_to_resume, directory.checkpoints) if resume else None)
@@ -75,7 +75,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
     watching: list[Callback] = [Status(directory.update), History(directory.path)]
     callbacks = [*for_own_module(config, data, learner), *build_callbacks(config)]
-    if resume:  # a checkpoint holds the patience of early stopping, which may have been raised since
+    if resume:  # the patience of early stopping may have been raised since the checkpoint
         watching.append(GrantedPatience(callbacks))
     trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
@@ -101,7 +101,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         if profile:
             tell(config, profile)
         curves = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
-        # Lightning's own does not say whether it was given a point.
+        # Lightning's own logger does not tell whether it has any points.
         has_curves = any(getattr(logger, "has_points", True) or resume for logger in curves)
         tell(config, describe_after(result, directory.path, has_curves=has_curves))
         # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
@@ -112,13 +112,13 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 def _built(
     config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None
 ) -> tuple[DataModule | OwnData, pl.LightningModule]:
-    """Builds the data, and what learns from them."""
+    """Builds the data and the learner, or the user's own modules in their place."""
     # Data before the network, as its widths and class weights follow from them.
     data = build_data(config, trained)
     data.setup()
     if config.get("module") is None:
         return data, build_learner(config, data)
-    # A LightningModule of one's own brings its steps, loss and optimizers itself.
+    # The user's own LightningModule brings its own steps, loss and optimizers.
     return data, build_module(config, data, build_learner)
 
 
@@ -150,7 +150,7 @@ def _follow(
     data: DataModule | OwnData,
     saved: Saved | None,
 ) -> None:
-    """Trains and evaluates together with the first process; writes nothing. Run by all other processes."""
+    """Trains and evaluates in all processes but the first; writes nothing."""
     with stop_on_signal(leads=False) as interruption:
         # Evaluation sums over all processes, so those that write nothing must take part in it.
         divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None

@@ -23,16 +23,16 @@ class _RunningAverage(WeightAveraging):
 
     @abstractmethod
     def share(self, n_averaged: int) -> float:
-        """Returns the share of the present weights in the average, after so many weights."""
+        """Returns the share of the current weights in the average, after `n_averaged` updates of it."""
 
     def _move(self, averages: Any, weights: Any, n_averaged: Tensor | int) -> None:
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, weights, self.share(int(n_averaged)))
-        else:  # counters, such as those of batch normalisation
+        else:  # counters, such as in batch normalisation
             torch._foreach_copy_(averages, weights)
 
     def update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Adds the present weights to the average."""
+        """Adds the current weights to the average."""
         assert self._average_model is not None
         self._average_model.update_parameters(pl_module)
         # Lightning stores it in checkpoints.
@@ -70,8 +70,8 @@ class StochasticWeightAverage(_RunningAverage):
 
     Up to then, the average is the weights themselves. The learning rate is left to the schedule.
 
-    NOTE[DIFF]: the paper computes the statistics of batch normalisation anew, in one more pass over the training part.
-    Here running statistics are averaged as weights are, so that each validation has them.
+    NOTE[DIFF]: the paper recomputes the statistics of batch normalisation in an extra pass over the training part. Here
+    running statistics are averaged like weights, so that every validation has them.
 
     Args:
         start_epoch: counted from 1.
@@ -89,10 +89,10 @@ class StochasticWeightAverage(_RunningAverage):
     ) -> None:
         if trainer.global_step <= self._latest_update_step:
             return
-        # Lightning counts epochs from 0, so this includes `start_epoch`, whose last weights are the first of the mean.
+        # Lightning counts epochs from 0, so the mean begins with the last weights of `start_epoch`.
         if trainer.current_epoch < self.start_epoch:
             assert self._average_model is not None
-            # With nothing averaged yet, the weights are copied.
+            # Before the first average, the weights are copied.
             self._average_model.n_averaged.zero_()
             self.update(trainer, pl_module)
         elif trainer.is_last_batch:

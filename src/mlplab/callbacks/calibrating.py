@@ -1,4 +1,4 @@
-"""Calibrates the best state of a run on the validation part, before it is tested."""
+"""Calibrates the best state of a run on the validation part, before the test."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ LEVEL = 0.9
 class Calibration(Callback):
     """Stores temperature and conformity scores of the validation part in best.ckpt.
 
-    Nothing that is learned or tested depends on them. `scripts/predict.py` uses them for intervals, sets and scaled
-    probabilities, where they are asked for.
+    They affect neither training nor test. `scripts/predict.py` uses them on request, for intervals, sets and scaled
+    probabilities.
 
     Attributes:
         summary: for result.json, as plain values; empty until the run has been calibrated.
-        before, after: reliability on the test part with the network's probabilities, and with the temperature; None
-            for regression. `after` is None, too, if no temperature was found.
+        before, after: reliability on the test part without and with the temperature; None for regression. `after` is
+            also None if no temperature was found.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Calibration(Callback):
         self.before: Reliability | None = None
         self.after: Reliability | None = None
 
-    # By now the learner has the best weights, which have been validated for the last time.
+    # By now the learner has the best weights, after their last validation.
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(pl_module, Learner) or not isinstance(data, DataModule):
@@ -50,7 +50,7 @@ class Calibration(Callback):
             checkpoints.write_best(trainer, pl_module, again=True)
 
     def _measure(self, trainer: pl.Trainer, learner: Learner, data: DataModule, calibration: dict[str, Any]) -> None:
-        """Measures on the test part what the calibration is worth."""
+        """Measures the quality of the calibration on the test part."""
         outputs, targets = _outputs(trainer, learner, data, "test")
         covered = coverage(calibration, LEVEL, outputs, targets, learner.task)
         self.summary = {"rows": calibration["n_rows"], f"test_coverage_of_{LEVEL}": covered}

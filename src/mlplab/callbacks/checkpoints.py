@@ -27,13 +27,13 @@ from mlplab.runs.full_disk import explain_full_disk
 log = logging.getLogger("mlplab")
 
 MOST = 0.03
-"""Share of the time that may be spent on writing checkpoints: slow ones are written less often."""
+"""Maximum share of time for writing checkpoints: slow ones are written less often."""
 
 STEPS_BETWEEN_AGREEMENTS = 100
-"""Steps between decisions of several processes on whether to write; deciding at every step costs more than a step."""
+"""Steps between joint decisions of several processes on writing: each decision costs more than a step."""
 
 SECONDS_UNTOLD = 10.0
-"""Seconds between two lines about a new best state in train.log."""
+"""Minimum of seconds between two lines on a new best state in train.log."""
 
 
 @dataclass
@@ -54,18 +54,18 @@ class Checkpoints(Checkpoint):
     improvement would take longer than training. Files are written at the end of an epoch; in the middle of one only
     if they are overdue by another `every_seconds`.
 
-    last.ckpt holds everything that the run needs to resume, including the best state. A resumed run reads no other
-    file. previous.ckpt is the last.ckpt before it.
+    last.ckpt is all that the run needs to resume, and includes the best state. previous.ckpt is the last.ckpt before
+    it.
 
-    best.ckpt holds the weights that were validated, even if a callback swaps weights for the validation, as weight
-    averaging does. Weights that a callback sets when training ends are validated once more (`consider`).
+    best.ckpt holds the validated weights, even if a callback swaps weights for the validation, as weight averaging
+    does. Weights that a callback sets at the end of training are validated once more (`consider`).
 
     Args:
         directory: of the files.
         monitor: the validation value that decides which state is best.
         mode: `min` or `max`.
         every_seconds: seconds between two writings; 0 writes after every step.
-        every_n_epochs: also writes after every so many epochs; null uses `every_seconds` alone.
+        every_n_epochs: also writes at every n-th epoch; null uses `every_seconds` alone.
 
     Attributes:
         has_other_weights: whether a callback has changed the weights since the last step.
@@ -81,7 +81,7 @@ class Checkpoints(Checkpoint):
         self.best = Best(score=math.inf if mode == "min" else -math.inf)
         self.has_other_weights = False
         self.seconds = 0.0
-        # Grows where writing is slow, see `write`.
+        # Grows if writing is slow, see `write`.
         self._wait = every_seconds
         # There is no best state yet, so there is nothing to write.
         self._best_is_written = True
@@ -110,13 +110,13 @@ class Checkpoints(Checkpoint):
         if self._loaded is not None:
             saved, self._loaded = self._loaded, None
             restore_metrics(trainer, saved["resume"]["metrics"])
-            # Lightning restores optimizers after `on_load_checkpoint`, so their states can be corrected only here.
+            # Here, as Lightning restores optimizers after `on_load_checkpoint`.
             for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=False):
                 _restore_types(optimizer, state)
-            # Only now, as the optimizer's state lists the weights in their order before they were split.
+            # Only now, as the optimizer's state has the order of the weights before they were split.
             restore_parts(pl_module, trainer.callbacks, saved["resume"].get("pruned", {}))  # type: ignore[attr-defined]
             restore_frozen_parts(pl_module, saved["resume"].get("frozen"))
-        # Building the run and loading its checkpoint are no part of the interval.
+        # The interval begins after building the run and loading its checkpoint.
         self._last_writing = time.monotonic()
 
     def on_validation_batch_start(
@@ -127,20 +127,20 @@ class Checkpoints(Checkpoint):
             self._validated = _copy_of(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # The sanity check validates untrained weights on a few batches, and tests validate what is kept already.
+        # The sanity check validates untrained weights on a few batches; tests use weights that are kept already.
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self.consider(trainer, pl_module, trainer.callback_metrics, trainer.current_epoch + 1)
 
     def consider(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: Mapping[str, Any], epoch: int
     ) -> None:
-        """Keeps a copy of the weights that were validated last, if they have the best score so far."""
+        """Keeps a copy of the last validated weights if they have the best score so far."""
         validated, self._validated = self._validated, {}
         if self.monitor not in metrics:
             return
         score = float(metrics[self.monitor])
-        # A NaN is neither smaller nor larger, and so never the best.
-        # Strictly better: of equal states the earliest is kept, which trained least.
+        # A NaN compares false, and so is never the best. Strictly better: of equal states the earliest is kept, which
+        # trained least.
         if score < self.best.score if self.mode == "min" else score > self.best.score:
             validation = {name: float(value) for name, value in of_validation(trainer, metrics).items()}
             weights = without_masks(validated or _copy_of(pl_module))
@@ -149,7 +149,7 @@ class Checkpoints(Checkpoint):
             self._tell_best()
 
     def _tell_best(self) -> None:
-        """Writes the best value so far into train.log: the first ones, and later at most every few seconds."""
+        """Logs a new best value to train.log, at most every few seconds after the first ones."""
         self._n_bests += 1
         now = time.monotonic()
         if self._n_bests & (self._n_bests - 1) == 0 or now - self._last_told >= SECONDS_UNTOLD:
@@ -158,7 +158,7 @@ class Checkpoints(Checkpoint):
             log.info(f"{place}: {self.monitor} {self.best.score:.4g}, the best so far")
 
     def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
-        # A state that has just been loaded is on the disk already.
+        # A state that was just loaded is on the disk already.
         if not loop_of(trainer).is_as_loaded and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
         if stopping:
@@ -180,14 +180,14 @@ class Checkpoints(Checkpoint):
         return bool(trainer.strategy.broadcast(due))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning calls checkpoint callbacks last: others have changed the weights by now, if they do at all.
+        # Lightning calls checkpoint callbacks last, so any other callback has changed the weights by now.
         before, self._at_end = self._at_end, {}
         now = without_masks(pl_module.state_dict())
-        # Pruning may have removed its masks at the end, which changes names and not weights, hence `without_masks`.
+        # Pruning may have removed its masks at the end. That changes names, not weights; hence `without_masks`.
         self.has_other_weights = any(name not in now or not torch.equal(before[name], now[name]) for name in before)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # The current weights may be in the middle of an update, so last.ckpt is not written; the best ones are a copy.
+        # Not last.ckpt, as the weights may be in the middle of an update; the best weights are a copy.
         if isinstance(exception, Exception) and trainer.world_size == 1 and trainer.state.fn == "fit":
             self.write_best(trainer, pl_module)
 
@@ -196,7 +196,7 @@ class Checkpoints(Checkpoint):
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             flush_logs = getattr(callback, "flush_logs", None)
-            if flush_logs is not None:  # the checkpoint stores the length of the logs, so nothing may stay buffered
+            if flush_logs is not None:  # the checkpoint stores the lengths of the logs, so buffers must be empty
                 flush_logs(trainer)
         last = self.directory / "last.ckpt"
         with explain_full_disk(last, (OSError,)), flushed_together():
@@ -209,13 +209,13 @@ class Checkpoints(Checkpoint):
         self.seconds += cost
 
     def write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, again: bool = False) -> None:
-        """Writes best.ckpt, unless the best state has already been written and its card is not to be written `again`.
+        """Writes best.ckpt, unless it has this state already; `again` rewrites it in any case, for a changed card.
 
         Without a best state there is no file.
         """
         if self.best.weights is None or (self._best_is_written and not again):
             return
-        # The keys of Lightning's own checkpoints, so that one reader opens best.ckpt and last.ckpt.
+        # The keys of Lightning's checkpoints, so that one reader opens both best.ckpt and last.ckpt.
         content: dict[str, Any] = {
             "state_dict": self.best.weights,
             "epoch": self.best.epoch,
@@ -233,7 +233,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Weights have their usual names, so that every reader finds them; the masks of pruning are stored apart.
+        # Weights keep their usual names, so that every reader finds them; pruning masks are stored separately.
         checkpoint["state_dict"] = without_masks(checkpoint["state_dict"])
         checkpoint["resume"] = {
             "pruned": pruned_parts(pl_module),
@@ -254,7 +254,7 @@ class Checkpoints(Checkpoint):
         # Kept until training starts: optimizers and metrics do not exist yet.
         self._loaded = checkpoint
         states = checkpoint["callbacks"]
-        if "Divergence" in states:  # the name that NonFiniteGuard had in release 0.5
+        if "Divergence" in states:  # the former name of NonFiniteGuard, in release 0.5
             states["NonFiniteGuard"] = states.pop("Divergence")
         self.best = Best(**checkpoint["resume"]["best"])
         self._best_is_written = self.best.weights is None  # best.ckpt may be older or newer than this checkpoint
@@ -266,7 +266,7 @@ def _copy_of(pl_module: pl.LightningModule) -> dict[str, Tensor]:
 
 
 def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Restores the dtypes of an optimizer's state: PyTorch casts it to that of the parameters on loading."""
+    """Restores the dtypes of an optimizer's state, which PyTorch casts to those of the parameters on loading."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
     # Every state lists its parameters by number, in the order of the groups.

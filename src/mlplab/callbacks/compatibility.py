@@ -1,4 +1,4 @@
-"""Refuses the callbacks of Lightning that do not work in a run. All others do."""
+"""Refuses those callbacks of Lightning that do not work in a run."""
 
 from collections.abc import Sequence
 
@@ -22,14 +22,14 @@ NEVER: dict[type[Callback], tuple[str, str, str]] = {
         "leaving it out: checkpoints/last.ckpt exists after an error too",
     ),
 }
-"""Callback → requirement, what was given, what to try."""
+"""Callback that never works → requirement, what was given, hint."""
 
 FINDERS = (lightnings.BatchSizeFinder, lightnings.LearningRateFinder)
-"""Callbacks whose value is found before the run begins, which goes on without them: see `mlplab.finders`."""
+"""Callbacks that search a value before the run, and are then left out: see `mlplab.finders`."""
 
 FREEZING = "model.freeze=[hidden.0]"
 
-# Lightning refuses these without a logger too, but only after the run directory has been claimed.
+# Lightning also refuses these without a logger, but only after the run directory is claimed.
 WITH_LOGGER = (lightnings.DeviceStatsMonitor, lightnings.LearningRateMonitor, lightnings.ThroughputMonitor)
 AVERAGING = (lightnings.WeightAveraging, lightnings.StochasticWeightAveraging)
 
@@ -38,7 +38,7 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger],
     """Checks the callbacks of a run before it begins.
 
     Raises:
-        UserError: a callback does not work in a run, or not together with another one.
+        UserError: a callback does not work in a run, or not with another one.
     """
     for callback in callbacks:
         name = type(callback).__name__
@@ -60,7 +60,7 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger],
     if len(bars) > 1:
         raise UserError("a run must have one progress bar", f"there are {' and '.join(bars)}", "~callbacks.progress")
     averaging = [type(callback).__name__ for callback in callbacks if isinstance(callback, AVERAGING)]
-    # Averaging pairs weights by their order, which pruning changes; the masks are buffers, which are averaged too.
+    # Averaging pairs weights by order, which pruning changes, and would average the masks, which are buffers.
     if averaging and any(isinstance(callback, lightnings.ModelPruning) for callback in callbacks):
         raise UserError(
             "weights that are averaged must keep their names and their order",
@@ -75,13 +75,13 @@ def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None
     Raises:
         UserError: a callback cannot restore its exact state from a checkpoint.
     """
-    # The modules whose statistics StochasticWeightAveraging recomputes.
+    # StochasticWeightAveraging recomputes the statistics of these modules.
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
     for callback in callbacks:
         if isinstance(callback, lightnings.SpikeDetection):
             reason, hint = "SpikeDetection of Lightning 2.6 cannot load its own state", "a new run"
         elif isinstance(callback, lightnings.StochasticWeightAveraging) and has_batch_norm:
-            # It recomputes the statistics in an extra epoch after the last one, during which no checkpoint is written.
+            # It does so in an extra epoch after the last, in which no checkpoint is written.
             reason = "StochasticWeightAveraging with batch normalisation does not"
             hint = "a new run, with lightning.pytorch.callbacks.WeightAveraging, which can resume"
         else:

@@ -10,21 +10,21 @@ from mlplab.learner import Learner
 
 
 class FlatCosine(Callback):
-    """Multiplies dropout and weight decay by 1 in the first half of training, then along half a cosine down to 0.
+    """Keeps dropout and weight decay in the first half of training, then lowers them to 0 along half a cosine.
 
     At the share t > ½ of training the factor is ½(1 + cos(π(2t − 1))): "flat_cos" of Holzmüller et al. 2024, section 3.
-    It follows from the step alone, so that a resumed run has the same.
+    It depends on the step alone, so a resumed run has the same values.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
-        # Of a run without an end, the first half does not end either.
+        # In a run without a limit, the first half never ends.
         self._total_steps = pl_module.total_steps() or math.inf
         found: list[tuple[Any, Any]] = [(module, getattr(module, "dropout", None)) for module in pl_module.modules()]
         self._layers = [(module, dropout) for module, dropout in found if isinstance(dropout, float)]
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                # In checkpoints too, whose groups have the value of their step.
+                # In the group, and so in checkpoints, as `weight_decay` itself changes with the step.
                 group.setdefault("initial_weight_decay", group.get("weight_decay", 0.0))
 
     def on_train_batch_start(

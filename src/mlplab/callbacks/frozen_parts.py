@@ -1,4 +1,4 @@
-"""Records what is frozen while callbacks freeze and unfreeze parts of a network, and restores it."""
+"""Records and restores the frozen parts of a network, where callbacks freeze and unfreeze them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ Frozen = dict[str, list[str]]
 
 
 def frozen_parts(pl_module: pl.LightningModule, callbacks: Sequence[Callback]) -> Frozen | None:
-    """Returns the frozen parameters, and the normalisation layers without running statistics, by their names.
+    """Returns the names of frozen parameters, and of normalisation layers without running statistics.
 
-    None where no callback changes either, as what conf/model freezes stays frozen.
+    None if no callback changes them: parts that conf/model freezes stay frozen.
     """
     if not any(isinstance(callback, BaseFinetuning) for callback in callbacks):
         return None
@@ -23,9 +23,9 @@ def frozen_parts(pl_module: pl.LightningModule, callbacks: Sequence[Callback]) -
 
 
 def restore_frozen_parts(pl_module: pl.LightningModule, frozen: Mapping[str, Sequence[str]] | None) -> None:
-    """Freezes what `frozen_parts` recorded, and nothing else.
+    """Freezes exactly the parts that `frozen_parts` recorded.
 
-    When a run resumes, Lightning's callbacks freeze what they froze at its beginning.
+    In a resumed run, Lightning's callbacks first freeze the same parts as at the run's beginning.
     """
     if frozen is None:
         return

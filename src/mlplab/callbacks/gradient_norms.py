@@ -19,11 +19,11 @@ class GradientNorms(Callback):
     Norms are taken before clipping. `gradient_norm/all` is the norm over all layers, which clipping by norm limits.
 
     Args:
-        log10: also logs `gradient_norm_log10/LAYER`, the exponents. TensorBoard prints four decimals, so that a norm of
-            2e-5 reads 0.0000, and its exponent −4.7. A norm of 0 has none and is left out.
+        log10: also logs `gradient_norm_log10/LAYER`, the exponents. TensorBoard prints four decimals: a norm of 2e-5
+            reads 0.0000, its exponent −4.7. A norm of 0 is left out.
 
     Attributes:
-        pending: step and norms of each parameter, not yet written to the loggers.
+        pending: step and norms of each parameter, to be written to the loggers.
     """
 
     def __init__(self, log10: bool = False) -> None:
@@ -36,11 +36,11 @@ class GradientNorms(Callback):
         self._find_layers(pl_module, {id(p) for p in pl_module.parameters() if p.requires_grad})
 
     def _find_layers(self, pl_module: pl.LightningModule, learned: set[int]) -> None:
-        # Behind an input layer the MLP is called `network`; its layers keep their names in the curves.
+        # With an input layer the MLP is called `network`; curves name its layers without it.
         network = getattr(pl_module, "model", None)
         network = network if isinstance(network, nn.Module) else pl_module
         parameters = {
-            # The network itself has an empty name, for parameters outside of its layers.
+            # The network itself has an empty name, under which parameters outside of layers are found.
             name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if id(p) in learned]
             for name, layer in network.named_modules()
         }
@@ -49,20 +49,20 @@ class GradientNorms(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        # Of the update that is about to be made.
+        # The step of the update that is about to be made.
         step = logged_step(trainer.global_step + 1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if step is None:
             return
         if self.pending and self.pending[-1][0] == step:
-            return  # of the points of a line search, the first is the current weights
+            return  # the first point of a line search is the current weights
         n_groups = sum(len(one.param_groups) for one in trainer.optimizers)
         if n_groups != self._n_groups:
             self.flush_logs(trainer)
-            # Those of the optimizers alone, to which finetuning adds: the gradients of others are never emptied.
+            # Only parameters of the optimizers (finetuning adds some): the gradients of others are never cleared.
             groups = [group for one in trainer.optimizers for group in one.param_groups]
             self._find_layers(pl_module, {id(p) for group in groups for p in group["params"]})
             self._n_groups = n_groups
-        # They stay tensors until the end of the epoch: reading a number makes the CPU wait for a GPU.
+        # Tensors until the end of the epoch, as reading a number makes the CPU wait for a GPU.
         norms = [
             torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)
             for members in self._layers.values()
@@ -74,11 +74,11 @@ class GradientNorms(Callback):
         self.flush_logs(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        with contextlib.suppress(OSError):  # the exception may be that the disk is full
+        with contextlib.suppress(OSError):  # the exception may be a full disk
             self.flush_logs(trainer)
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
-        """Writes the pending norms to the loggers; also before a checkpoint, which stores the length of the logs."""
+        """Writes the pending norms to the loggers. Also called before a checkpoint, which stores the logs' length."""
         if not self.pending:
             return
         # One transfer from the device for all pending norms.

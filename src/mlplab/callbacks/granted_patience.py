@@ -1,4 +1,4 @@
-"""Gives early stopping of a resumed run the patience that the configuration has now."""
+"""Gives early stopping of a resumed run the patience of the current configuration."""
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping
@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 
 class GrantedPatience(Callback):
-    """Replaces the patience that early stopping has loaded from a checkpoint, and a stop that it no longer asks for.
+    """Replaces the patience that early stopping loads from a checkpoint; withdraws a stop that no longer follows.
 
     Args:
         callbacks: of the run, before a checkpoint is loaded.
@@ -23,6 +23,6 @@ class GrantedPatience(Callback):
         if not all(one.stopping_reason is exhausted and one.wait_count < one.patience for one in stopped):
             return
         for one in stopped:
-            trainer.should_stop = False  # as the checkpoint had it
+            trainer.should_stop = False  # the checkpoint's
             one.stopping_reason, one.stopping_reason_message = EarlyStoppingReason.NOT_STOPPED, None
             one.stopped_epoch = 0

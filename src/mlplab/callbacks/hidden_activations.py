@@ -1,4 +1,4 @@
-"""Records what the units of hidden layers compute for rows, layer by layer."""
+"""Records the activations of hidden layers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,13 @@ from mlplab.models.mlp import HiddenLayer
 
 @contextmanager
 def recording_activations(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Records the activations of each hidden layer, behind the activation function and before dropout, by its name.
+    """Records each hidden layer's activations by name, after the activation function and before dropout.
 
-    Layers are those of `MLP`, and of other networks the modules of torch.nn that are activation functions. A function
-    that a network's own `forward` calls cannot be seen. The network must be called by `network.forward(…)`: a compiled
-    one does not notice what watches it.
+    It covers the hidden layers of `MLP`, and in other networks the activation modules of torch.nn, but not functions
+    called in `forward`. Call the network by `network.forward(…)`: a compiled network ignores hooks.
 
     Yields:
-        layer → (N, H), in the order of the layers; of an ensemble (N, k, H). It is filled by each forward pass.
+        layer → (N, H), for an ensemble (N, k, H), in the order of the layers. Each forward pass fills it.
     """
     found: dict[str, Tensor] = {}
     handles = []

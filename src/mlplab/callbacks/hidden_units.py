@@ -1,4 +1,4 @@
-"""Draws what each hidden unit computes over one or two inputs."""
+"""Draws each hidden unit as a function of one or two inputs."""
 
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ NAME = "hidden_units"
 
 
 class HiddenUnits(Callback):
-    """Draws the activation of every hidden unit: a small map of the plane for each, or a curve over a single input.
+    """Draws the activation of every hidden unit: a small map of the plane, or a curve over a single input.
 
     A figure for each layer goes to TensorBoard and to hidden_units_LAYER.png before training, every few epochs, and at
-    its end. Of an ensemble the first member is drawn.
+    its end. For an ensemble the first member is drawn.
 
     Args:
         directory: for the files, which hold the newest figures.

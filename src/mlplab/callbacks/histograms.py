@@ -63,6 +63,6 @@ def log_histograms(loggers: Sequence[Logger], named: Mapping[str, Tensor], step:
             for name, tensor in named.items():
                 # The writer converts bfloat16 to float16, which overflows; hence float64.
                 values = tensor.detach().cpu().double()
-                # The bins do not cover the values of a diverged network; for NaN the comparison is false too.
+                # The bins do not cover the values of a diverged network; a NaN compares false, too.
                 if values.numel() and values.abs().max() <= writer.default_bins[-1]:
                     writer.add_histogram(name, values, step)

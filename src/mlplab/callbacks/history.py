@@ -15,7 +15,7 @@ from mlplab.runs.files import read_json_lines, write_atomically
 from mlplab.runs.layout import HISTORY
 
 EVERY_SECONDS = 1.0
-"""Seconds that lines may be buffered: writing each at once takes as long as making it."""
+"""Maximum of seconds to buffer lines: writing each at once would double the time."""
 
 
 class History(Callback):
@@ -51,10 +51,10 @@ class History(Callback):
         """Keeps the lines up to the checkpoint that the run resumes from, so that none comes twice."""
         lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         kept = lines[: self._lines]
-        # Replaced as a whole, as a crash while cutting would lose the kept lines too.
+        # Replaced as a whole, as a crash during truncation would lose the kept lines too.
         if len(kept) < len(lines):
             write_atomically(self.path, lambda temporary: temporary.write_bytes(b"".join(kept)))
-        self._lines = len(kept)  # fewer if a crash of the machine has lost some
+        self._lines = len(kept)  # fewer if a crash of the machine lost some
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._since is not None:
@@ -77,7 +77,7 @@ class History(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.flush_logs(trainer)
-        self._is_writing = False  # validations after training are no part of the history
+        self._is_writing = False  # validations after training do not belong to the history
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         with contextlib.suppress(OSError):  # the exception may be that the disk is full
@@ -88,7 +88,7 @@ class History(Callback):
         """Writes the buffered lines. Also called before a checkpoint, which stores their number."""
         lines, self._buffered = self._buffered, []
         if lines:
-            # Opened each time: a stack of many runs would keep as many files open.
+            # Opened each time, as a stack would otherwise keep a file open for each of its many runs.
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
 
@@ -97,7 +97,7 @@ class History(Callback):
         if self._since is not None:
             self._seconds, self._since = self._seconds + now - self._since, now
         line: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        # Tenths of milliseconds: more digits would only make the file longer.
+        # To tenths of milliseconds, to keep the file short.
         line["seconds"] = round(self._seconds, 4)
         for name, value in metrics.items():
             number = float(value)

@@ -1,4 +1,4 @@
-"""Lays a grid over the inputs of data with one or two features, for pictures of functions of them."""
+"""Makes a grid over one or two inputs, for figures of functions of them."""
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,16 +12,16 @@ from mlplab.learner import Learner
 from mlplab.objectives.objective import predictions
 
 POINTS = {1: 301, 2: 81}
-"""Points along each input, by the number of inputs."""
+"""Number of inputs → points along each."""
 
 MARGIN = 0.08
-"""Share of the range of the data by which the grid goes beyond it on each side."""
+"""Margin of the grid on each side, as a share of the data's range."""
 
 
 def grid_where_possible(
     trainer: pl.Trainer, pl_module: pl.LightningModule, name: str
 ) -> tuple[InputGrid, Tensor] | None:
-    """Returns what `grid_of` does; None for other data, which is told, and in all processes but the first.
+    """Returns the result of `grid_of`; None for other data, with a note, and in all processes but the first.
 
     Args:
         trainer: of the run.
@@ -38,7 +38,7 @@ def grid_where_possible(
 
 
 def why_no_grid(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | None:
-    """Returns why there is no picture of a function of the inputs; None if there is one."""
+    """Returns why a function of the inputs cannot be drawn; None if it can."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(data, DataModule) or not isinstance(pl_module, Learner):
         return "it takes the project's own data and learner"
@@ -55,9 +55,9 @@ def why_no_grid(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | Non
 
 
 def grid_of(data: DataModule) -> tuple[InputGrid, Tensor]:
-    """Returns the grid with the data in their own unit, and its points as the network takes them, (G or G², D).
+    """Returns the grid with the data in their own unit, and its points as input of the network, (G or G², D).
 
-    Points of a plane are in rows: the first input changes first.
+    Points of a plane are in rows: the first input varies fastest.
     """
     task, parts = data.task, {part: data.part(part) for part in ("train", "val")}
     features = torch.cat([inputs for inputs, _ in parts.values()])
@@ -88,4 +88,4 @@ def _own_targets(targets: Tensor, data: DataModule) -> Tensor:
     """Returns class indices (n,), or values (n,) in the target's own unit."""
     if data.task.kind == "classification":
         return targets
-    return predictions(targets.double(), data.task)[:, 0]  # the network's outputs are scaled likewise
+    return predictions(targets.double(), data.task)[:, 0]  # the network's outputs are scaled in the same way

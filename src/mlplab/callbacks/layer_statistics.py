@@ -1,4 +1,4 @@
-"""Watches activations and gradients of every layer, and tells of units that are dead and gradients that vanish."""
+"""Logs activations and gradients of every layer, and reports dead units and vanishing gradients."""
 
 from pathlib import Path
 from typing import Any
@@ -22,26 +22,25 @@ from mlplab.runs.files import write_bytes
 NAME = "layer_statistics"
 
 PROBE_ROWS = 1024
-"""Training rows that are looked at, spread over the training part: the same ones each time."""
+"""Number of training rows for the measurements: always the same, spread over the training part."""
 
 MOST_TOLD = 40
-"""Measurements that the figure of gradients has a line for; of more, every other one is left out."""
+"""Maximum of lines in the figure of gradients; of more measurements, every other one is left out."""
 
 
 class LayerStatistics(Callback):
-    """Logs distributions of activations and gradients by layer, and the share of units that are dead.
+    """Logs distributions of activations and gradients by layer, and the share of dead units.
 
-    `activations/LAYER` and `gradients/LAYER` are histograms; `dead_units/LAYER` is the share of a layer's units whose
-    activation is 0 for every one of `PROBE_ROWS` training rows. With relu no gradient reaches such a unit from them.
-    The figure `gradients_by_depth` has the gradients of all layers on a logarithmic axis. All of it is computed from
-    the same rows in one pass of its own, in evaluation, so that dropout plays no part: before training, every few
-    epochs, and at the end. Penalties on the weights are left out.
+    `activations/LAYER` and `gradients/LAYER` are histograms; `dead_units/LAYER` is the share of units whose activation
+    is 0 for all of `PROBE_ROWS` training rows: with relu, no gradient reaches such a unit. The figure
+    `gradients_by_depth` shows the gradients of all layers on a logarithmic axis. All is computed in a separate pass in
+    evaluation mode, without dropout and penalties: before training, every few epochs, and at the end.
 
     Args:
         directory: for the file of the figure.
-        every_n_epochs: how often; a pass takes about as long as a few steps, its histograms as long as a short epoch.
-        dead_above: share of dead units of a layer above which the end of the run tells of them.
-        vanishing_below: gradient of the first layer relative to that of the last, below which it tells of it.
+        every_n_epochs: how often; a pass takes as long as a few steps, its histograms as long as a short epoch.
+        dead_above: share of dead units in a layer above which they are reported at the end of the run.
+        vanishing_below: ratio of the first layer's gradient to the last layer's, below which it is reported.
 
     Attributes:
         gradients: epoch, and the root mean square of each layer's gradient.
@@ -114,7 +113,7 @@ class LayerStatistics(Callback):
             logger.log_metrics(shares, step=trainer.global_step)
 
     def findings(self) -> list[str]:
-        """Returns a line on dead units at the end, and one on gradients that vanish then, or did before training."""
+        """Returns a line on dead units at the end, and one on gradients that vanish at the end or before training."""
         found = []
         dead = [
             f"{n_dead} of {n:,} in {layer}" for layer, (n_dead, n) in self._dead.items() if n_dead > self.dead_above * n
@@ -122,7 +121,7 @@ class LayerStatistics(Callback):
         if dead:
             rows = counted(len(self._rows[0]), "training row")
             found.append(f"dead units {when(self.gradients[-1][0])}: {', '.join(dead)} give 0 for all {rows} looked at")
-        # Later measurements first: they are of what was learned.
+        # The last measurement first, as it is of the trained network.
         for epoch, sizes in [self.gradients[-1], self.gradients[0]] if self.gradients else []:
             if len(sizes) < 2:
                 continue
@@ -155,7 +154,7 @@ def spread(rows: Tensor) -> Tensor:
 def probe(
     trainer: pl.Trainer, learner: Learner, rows: tuple[Tensor, ...]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Passes rows forwards and backwards through the network, and leaves everything in it as it was.
+    """Passes rows forwards and backwards through the network, and leaves the network unchanged.
 
     Returns:
         Layer → activations (n, H), and layer → gradient of the mean loss by the layer's weights.
@@ -178,6 +177,6 @@ def probe(
 
 
 def dead_units(activations: Tensor) -> tuple[int, int]:
-    """Counts the units whose activation is 0 for every row: (n, …, H) -> number of dead units, H (of all members)."""
+    """Counts the units whose activation is 0 for every row: (n, …, H) -> number of dead units, of all units."""
     is_dead = (activations == 0).all(dim=0)
     return int(is_dead.sum()), is_dead.numel()

@@ -1,4 +1,4 @@
-"""Draws the function that a network learns over one or two inputs, as it grows."""
+"""Draws the learned function of one or two inputs during training."""
 
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,23 @@ from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
 MOST_FRAMES = 48
-"""Frames of the animation. Before one more, every other one is left out, and they are taken half as often from then on.
-
-An even number, so that the next frame is one of those that stay.
+"""Maximum of frames of the animation. When it is reached, every other frame is dropped, and frames are taken half as
+often. An even number, so that the next frame fits the new interval.
 """
 
 NAME = "learned_function"
 
 SHOWN = ("val/loss", "val/accuracy", "val/rmse")
-"""Metrics that the title gives, where they are known."""
+"""Metrics in the title, if known."""
 
 
 class LearnedFunction(Callback):
-    """Draws predictions over the inputs with the data: decision boundaries, or the curve of a regression.
+    """Draws the predictions and the data over the inputs: decision boundaries, or the curve of a regression.
 
-    A figure goes to TensorBoard before training, every few epochs, and at its end. Then all of them become an
-    animation, learned_function.gif. Their values are kept in checkpoints: that of a resumed run is complete.
+    A figure goes to TensorBoard before training, every few epochs, and at its end. Then all frames become an animation,
+    learned_function.gif. Checkpoints hold the frames, so a resumed run's animation is complete.
 
-    The weights are those of the moment, and not those of the best epoch.
+    It shows the current weights, not those of the best epoch.
 
     Args:
         directory: for the files.
@@ -76,11 +75,11 @@ class LearnedFunction(Callback):
         self._write()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if has_time_to_draw(exception):  # of a run that diverges one sees how
+        if has_time_to_draw(exception):  # shows how a run diverged
             self._write()
 
     def _take(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
-        """Keeps the function of this moment as a frame, and logs its figure."""
+        """Keeps the current function as a frame, and logs its figure."""
         picture = self._picture
         if picture is None or (self.frames and self.frames[-1]["step"] == trainer.global_step):
             return
@@ -98,7 +97,7 @@ class LearnedFunction(Callback):
     def _drawn(self, picture: FunctionPicture, frame: dict[str, Any]) -> bytes:
         """Draws a frame, unless it has been drawn since this process began."""
         if frame["step"] not in self._pngs:
-            # As it is kept in 16 bits, so that it is the same whether the run was resumed or not.
+            # From the 16-bit values, so that a resumed run draws the same.
             predicted = unpacked(frame["values"], picture.grid.task)
             values = predicted.double().reshape(-1, *[len(axis) for axis in picture.grid.axes])
             picture.draw(values.numpy(), title_of(frame))
@@ -106,7 +105,7 @@ class LearnedFunction(Callback):
         return self._pngs[frame["step"]]
 
     def _write(self) -> None:
-        """Writes the animation, and its last frame as a picture."""
+        """Writes the animation, and its last frame as an image."""
         picture = self._picture
         if picture is None or not self.frames:
             return
@@ -123,7 +122,7 @@ class LearnedFunction(Callback):
 
 
 def title_of(frame: dict[str, Any]) -> str:
-    """Returns the title of a frame: when it was, and how well the validation part was predicted."""
+    """Returns the title of a frame: its epoch, and the scores of the validation part."""
     if not frame["epoch"]:
         return "before training"
     told = [f"{name.removeprefix('val/')} {value:.3g}" for name, value in frame["metrics"].items()]
@@ -131,15 +130,15 @@ def title_of(frame: dict[str, Any]) -> str:
 
 
 def packed(outputs: Tensor, task: Task) -> Tensor:
-    """Returns what a checkpoint keeps of the network's outputs (N, C or 1), in 16 bits: (C − 1, N), or (1, N)."""
+    """Packs the network's outputs (N, C or 1) in 16 bits for a checkpoint: (C − 1, N), or (1, N)."""
     if task.kind == "regression":
-        return outputs.T.half()  # not yet in the target's own unit, which may be too large for 16 bits
+        return outputs.T.half()  # still standardised: the target's own unit may be too large for 16 bits
     # Less the mean 1/C, as 16 bits are finest near 0: on the boundary between two classes.
     return (predictions(outputs, task).T[1:] - 1 / task.n_classes).half()
 
 
 def unpacked(values: Tensor, task: Task) -> Tensor:
-    """Returns the predictions that `packed` was given the outputs of: (C, N), or (1, N) in the target's own unit."""
+    """Restores predictions from the result of `packed`: (C, N), or (1, N) in the target's own unit."""
     if task.kind == "regression":
         return predictions(values.double().T, task).T
     others = values.double() + 1 / task.n_classes

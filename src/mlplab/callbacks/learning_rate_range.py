@@ -22,22 +22,22 @@ Curve = npt.NDArray[np.float64]
 NAME = "learning_rate_range"
 
 EXPLODED = 4.0
-"""Multiple of the lowest average loss at which the test ends, if it also exceeds the average of the first steps."""
+"""Multiple of the lowest average loss that ends the test, if it also exceeds the average of the first steps."""
 
 MEMORY = 0.9
-"""Decay of the running average for that. Figure and suggestions use `smoothed`, which looks forwards as well."""
+"""Decay of that running average. Figure and suggestions use `smoothed`, which also looks forwards."""
 
 BEGUN = 10
-"""Steps before which the test does not end."""
+"""Minimum of steps of the test."""
 
 WIDTH = 0.02
-"""Standard deviation of the smoothing, as a share of the curve."""
+"""Standard deviation of the smoothing, as a share of the curve's length."""
 
 LEAST_FALL = 0.1
-"""Fall of the loss, relative to that before any update, below which no rate is suggested."""
+"""Minimum fall for a suggestion, relative to the loss before any update."""
 
 DESCENT = 0.05
-"""Share of the whole fall at which the descent counts as begun."""
+"""Share of the whole fall at which the descent begins."""
 
 
 class LearningRateRange(Callback):
@@ -66,9 +66,9 @@ class LearningRateRange(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n_batches = int(trainer.num_training_batches)
         limit = planned_steps(batches_per_epoch=n_batches, max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
-        # If the run ends earlier, the same range is passed in fewer steps.
+        # If the run is limited to fewer steps, they cover the same range.
         self.planned = np.geomspace(self.low, self.high, min(self.n_steps, limit or self.n_steps))
-        # Groups of parameters may have rates of their own, which stay the same multiples of that of the test.
+        # Parameter groups may have their own rates, which stay the same multiples of the test's rate.
         optimizer = trainer.optimizers[0]
         self.factors = [float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]
         self._set_rate(trainer)
@@ -87,14 +87,14 @@ class LearningRateRange(Callback):
         loss = data_loss(outputs, 1)
         value = math.nan if loss is None else float(loss)
         self.losses.append(value)
-        # The number of losses, not `global_step`: the average has an entry for each.
+        # The number of losses, not `global_step`: the average covers each loss.
         n = len(self.losses)
         self._average = MEMORY * self._average + (1 - MEMORY) * value
-        average = self._average / (1 - MEMORY**n)  # corrects the bias of starting at 0
+        average = self._average / (1 - MEMORY**n)  # corrects the bias of the initial 0
         self._lowest = min(self._lowest, average)
         if n <= BEGUN:
             self._first = average
-        # Early losses are noisy, so a rise must also exceed where the test began.
+        # Early losses are noisy, so a rise must also exceed the first losses.
         if not math.isfinite(value) or average > max(EXPLODED * self._lowest, self._first):
             self.exploded_at = self.rates[-1]
             trainer.should_stop = True
@@ -104,7 +104,7 @@ class LearningRateRange(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        # The rate of the next step is set already, and has no loss.
+        # The rate of the next step is already set, but has no loss.
         measured = [pair for pair in zip(self.rates, self.losses, strict=False) if math.isfinite(pair[1])]
         rates, losses = np.array(measured, dtype=np.float64).reshape(-1, 2).T
         if len(rates) <= BEGUN:
@@ -117,14 +117,14 @@ class LearningRateRange(Callback):
         command = _command(found["valley"]) if found else None
         content: dict[str, Any] = {"suggestions": found, "command": command, "exploded_at": self.exploded_at}
         content |= {"rates": rates.tolist(), "losses": losses.tolist(), "smoothed": curve.tolist()}
-        write_json(self.directory / f"{NAME}.json", content)  # first: it is of use even if nothing can be suggested
+        write_json(self.directory / f"{NAME}.json", content)  # first, as it is useful even without a suggestion
         figure = rate_range_figure(rates, losses, curve, found)
         png = as_png(figure)
         folder = self.directory / "figures"
         folder.mkdir(exist_ok=True)
         write_bytes(folder / f"{NAME}.png", png)
         write_atomically(
-            # Without a date the same run draws the same file.
+            # Without a date, so that the same run draws the same file.
             folder / f"{NAME}.svg",
             lambda path: figure.savefig(path, format="svg", metadata={"Date": None}),
         )
@@ -166,10 +166,10 @@ def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
     """
     lowest = int(losses.argmin())
     fall = float(losses[0] - losses[lowest])
-    # If the lowest loss comes first, or hardly below the beginning, the range has no descent to suggest from.
+    # If the lowest loss comes first, or is hardly below the first loss, there is no descent.
     if lowest < 2 or losses[lowest] > before - LEAST_FALL * abs(before):
         return {}
-    # Against the first smoothed loss: `before` is of one batch, and too noisy for that.
+    # Relative to the first smoothed loss: `before`, of one batch, is too noisy.
     begun = int(np.flatnonzero(losses < losses[0] - DESCENT * fall)[0])
     slopes = np.gradient(losses[: lowest + 1], np.log(rates[: lowest + 1]))
     return {
@@ -180,9 +180,9 @@ def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
 
 
 def _command(rate: float) -> str:
-    """Returns the command of this run with a fixed learning rate instead of the range test."""
+    """Returns this run's command with a fixed learning rate instead of the range test."""
     mine = ("experiment=", "optimizer.lr=", f"callbacks.{NAME}", "trainer.max_steps=", "trainer.max_epochs=")
-    # Outside of Hydra, in a notebook for example, there are no overrides to repeat.
+    # Without Hydra, such as in a notebook, there are no overrides to repeat.
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     kept = [word for word in overrides if not word.lstrip("+~").startswith((*mine, "paths.", "sweep."))]
     return command("train.py", *kept, f"optimizer.lr={rate:.2g}")

@@ -1,4 +1,4 @@
-"""Draws the images of the test part that the best weights take for something else."""
+"""Draws images of the test part that the best weights misclassify."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from mlplab.runs.files import write_bytes
 NAME = "mistakes"
 
 MOST_IMAGES = 36
-"""Mistakes that are drawn: the most confident ones."""
+"""Maximum of mistakes to draw; the most confident ones come first."""
 
 
 class Mistakes(Callback):
-    """Draws the images of the test part that were given a wrong class, those with the highest probability first.
+    """Draws the misclassified images of the test part, most confident first.
 
-    It looks at the test part when the run does, with the same weights, and writes mistakes.png.
+    It uses the test part together with the run's own test, with the same weights, and writes mistakes.png.
 
     Args:
         directory: for the file.
@@ -47,11 +47,11 @@ class Mistakes(Callback):
             return
         assert isinstance(pl_module, Learner)
         features, targets = data.part("test")
-        # A pass of its own: of several processes, each has tested its share of the rows alone.
+        # A separate pass, as each of several processes has tested only its share of the rows.
         probabilities = predictions(network_outputs(trainer, pl_module, features), data.task)
         wrong = most_confident_mistakes(probabilities, targets)
         shown = wrong[:MOST_IMAGES]
-        # As they were read; pixels of one byte are not scaled before they come to the network.
+        # As they were read: uint8 pixels are scaled only in the network.
         unscaled = data.preprocessor.unscaled(features[shown])
         images = (features[shown] if unscaled is None else unscaled).double().reshape(-1, *data.image_shape)
         names, predicted = data.task.class_names, probabilities[shown].argmax(1)
@@ -71,8 +71,8 @@ class Mistakes(Callback):
 
 
 def most_confident_mistakes(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Returns the rows whose most probable class is wrong, the most probable first: (N, C), (N,) -> (n,)."""
+    """Returns the misclassified rows, the most confident first: (N, C), (N,) -> (n,)."""
     best = probabilities.max(1)
     wrong = torch.nonzero(best.indices != targets)[:, 0]
-    # Stable: of equal probabilities, the first row comes first.
+    # Stable: rows of equal probability keep their order.
     return wrong[best.values[wrong].argsort(descending=True, stable=True)]

@@ -1,4 +1,4 @@
-"""Passes rows through the network of a run without changing anything that is learned."""
+"""Passes rows through a run's network without affecting training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from mlplab.learner import Learner
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switches dropout and the like off within a `with` block, and back to what they were behind it."""
-    # Of each part by itself, as somebody may have switched a frozen one off for good.
+    """Sets evaluation mode within a `with` block, and restores each module's mode after it."""
+    # For each module separately, as a frozen one may stay in evaluation mode for good.
     before = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -29,7 +29,7 @@ def network_outputs(trainer: pl.Trainer, learner: Learner, features: Tensor) -> 
     found = []
     with evaluating(learner), torch.no_grad():
         for batch in torch.split(features, EVALUATION_BATCH_ROWS):
-            # In the precision of the weights, but without autocasting: `scripts/predict.py` computes so, too.
+            # In the weights' precision without autocasting, as in `scripts/predict.py`.
             outputs = learner.model(trainer.precision_plugin.convert_input(batch.to(learner.device)))
             found.append(outputs.to("cpu", torch.promote_types(outputs.dtype, torch.float32)))
     return torch.cat(found)

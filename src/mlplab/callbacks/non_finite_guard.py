@@ -18,11 +18,11 @@ log = logging.getLogger("mlplab")
 ADVICE = "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
 
 MOST_SKIPPED = 100
-"""Updates in a row that may be skipped. Beyond it the weights give NaN for any batch, and never recover."""
+"""Maximum of consecutive skipped updates. Beyond it the weights give NaN for any batch and never recover."""
 
 
 class NonFiniteGuard(Callback):
-    """Checks the loss and the gradient before every update, and makes none that is not finite.
+    """Checks loss and gradient before every update, and prevents it if one is not finite.
 
     On a GPU every step waits for the result of the check.
 
@@ -47,7 +47,7 @@ class NonFiniteGuard(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # In float16 gradients overflow now and then, and the gradient scaler skips such updates itself.
         self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
-        # Processes have different losses, but the same gradient, which alone lets all of them decide alike.
+        # Processes have different losses but the same gradient: only by it do all decide alike.
         self._is_shared = trainer.world_size > 1
         self._found, self._one = self._found.to(pl_module.device), self._one.to(pl_module.device)
 
@@ -60,7 +60,7 @@ class NonFiniteGuard(Callback):
         if self._has_scaler:
             return
         if isinstance(optimizer, LBFGS):
-            # A line search may try points with infinite loss. Only its first point, the current weights, is checked.
+            # A line search may try points with infinite loss, so only its first point, the current weights, is checked.
             if self._checked_step == trainer.global_step:
                 return
             self._checked_step = trainer.global_step
@@ -95,7 +95,7 @@ class NonFiniteGuard(Callback):
         return False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # After a finite but far too large update the weights are finite, and the validation value is not.
+        # After a far too large update, the weights may be finite while the validation value is not.
         value = trainer.callback_metrics.get(self.monitor)
         # With `skip` only updates are guarded: a bad validation may recover in later epochs.
         if trainer.state.fn != "fit" or self.action == "skip" or value is None or math.isfinite(float(value)):

@@ -1,4 +1,4 @@
-"""Tells what a callback has found, and whether it can still draw when an exception ends the run."""
+"""Reports findings of callbacks, and tells whether they can still draw when an exception ends the run."""
 
 import logging
 
@@ -8,11 +8,11 @@ log = logging.getLogger("mlplab")
 
 
 def tell(text: str) -> None:
-    """Prints a note, and writes it into train.log. To be called by the first of several processes alone."""
+    """Prints a note, and writes it to train.log. Call it in the first of several processes only."""
     log.info(text)
     print(f"note    {text}", flush=True)
 
 
 def has_time_to_draw(exception: BaseException) -> bool:
-    """Returns whether a run that ends by this exception can draw: not at a second Ctrl-C, nor on a full disk."""
+    """Returns whether a run can still draw after this exception: not after a second Ctrl-C, nor on a full disk."""
     return not isinstance(exception, RunStopped | KeyboardInterrupt | OSError)

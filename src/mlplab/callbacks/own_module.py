@@ -1,4 +1,4 @@
-"""Adds to a LightningModule of one's own what a run needs, and Lightning does not ask for."""
+"""Completes the user's own LightningModule for a run: seeds, monitored value, checkpoint card."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from mlplab.randomness import derive_seed, seed_all
 
 
 class OwnModule(Callback):
-    """Seeds each step of a module, requires that it logs the monitored value, and completes its checkpoints.
+    """Seeds each step of a module, requires the monitored value to be logged, and completes checkpoints.
 
-    Random numbers that are drawn in a step follow from seed, epoch and batch, so that a resumed run draws the same.
+    Random numbers of a step depend on seed, epoch and batch, so a resumed run draws the same.
 
     Args:
         monitor: the value that decides early stopping and the best checkpoint.
         seed: of the run.
-        card: plain values that `checkpoints/*.ckpt` hold beside the weights.
+        card: plain values to store beside the weights in `checkpoints/*.ckpt`.
     """
 
     def __init__(self, monitor: str, seed: int, card: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ class OwnModule(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._sums:  # after the first step that follows a checkpoint, by which all values are there again
+        if self._sums:  # after the first step since the checkpoint, when all values exist again
             _add_sums(trainer, self._sums)
             self._sums = {}
 
@@ -51,7 +51,7 @@ class OwnModule(Callback):
     def _require_monitored(self, trainer: pl.Trainer) -> None:
         logged = [name for name in trainer.callback_metrics if not name.endswith("_step")]
         if self.monitor not in logged:
-            # Else one of the same part, and one of validation before one of training.
+            # Otherwise one of the same part; validation comes before training.
             ranked = sorted(logged, key=lambda name: (name[:3] != self.monitor[:3], name.startswith("train")))
             near = nearest_name(self.monitor.replace("/", "_"), logged) or next(iter(ranked), "val/loss")
             found = f"it logs {', '.join(logged) or 'nothing'}"
@@ -65,7 +65,7 @@ class OwnModule(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["card"] = self.card
-        # best.ckpt has no loops: no run goes on from it. Each of several processes has sums of its own.
+        # best.ckpt has no loops, as no run resumes from it. Each of several processes has its own sums.
         if "loops" in checkpoint and trainer.world_size == 1:
             checkpoint["logged_sums"] = _sums_of_epoch(trainer)
 
@@ -76,7 +76,7 @@ class OwnModule(Callback):
 
 
 def _sums_of_epoch(trainer: pl.Trainer) -> dict[str, dict[str, Tensor]]:
-    """Returns what `self.log` has added up in this epoch, whose means Lightning 2.6 keeps in no checkpoint."""
+    """Returns the sums of `self.log` in this epoch, which Lightning 2.6 stores in no checkpoint."""
     found = _results(trainer).items()
     return {
         key: {"value": r.value, **_rows(r)} for key, r in found if r.is_tensor and r.meta.on_epoch and r.update_called
@@ -91,7 +91,7 @@ def _add_sums(trainer: pl.Trainer, sums: Mapping[str, Mapping[str, Tensor]]) -> 
         if meta.is_max_reduction or meta.is_min_reduction:
             result.value = meta.reduce_fx(result.value, before["value"].to(result.value.device))
             continue
-        # Adding in this order gives the same bits as adding to the sum.
+        # Adding in this order gives the same bits as an uninterrupted sum.
         result.value = result.value + before["value"].to(result.value.device)
         if meta.is_mean_reduction:
             result.cumulated_batch_size = result.cumulated_batch_size + before["rows"].to(result.value.device)
@@ -106,6 +106,6 @@ def _results(trainer: pl.Trainer) -> Any:
 
 
 def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values of the last validation: val/… of the learner; of another module, those not of training."""
+    """Returns the values of the last validation: the learner's val/…; another module's, all but those of training."""
     is_own = any(isinstance(callback, OwnModule) for callback in getattr(trainer, "callbacks", ()))
     return {n: v for n, v in metrics.items() if (not n.startswith("train") if is_own else n.startswith("val/"))}

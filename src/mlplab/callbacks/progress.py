@@ -14,7 +14,7 @@ IN_NOTEBOOK_SECONDS = 0.5
 IN_FILE_SECONDS = 30.0
 
 FALLBACK_COLUMNS = 80
-"""Width of a terminal that does not tell its own."""
+"""Assumed width of a terminal that does not report its own."""
 
 
 class ProgressLine(ProgressBar):
@@ -42,7 +42,7 @@ class ProgressLine(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = self._drawn = time.monotonic()
-        self._enabled = self._enabled and trainer.is_global_zero  # of several processes, one tells
+        self._enabled = self._enabled and trainer.is_global_zero  # in one of several processes
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,7 +79,7 @@ class ProgressLine(ProgressBar):
             columns = _columns()
             # A line that is longer than the terminal would wrap, and could not be redrawn.
             line = line[: columns - 1]
-            # If the terminal has become narrower, it has folded the line before into several rows.
+            # A terminal that became narrower has wrapped the former line into several rows.
             n_above = max(0, self._n_shown - 1) // columns
             back = f"\033[{n_above}A\r\033[J" if n_above else "\r\033[K"
             self._n_shown = len(line)
@@ -89,9 +89,9 @@ class ProgressLine(ProgressBar):
         sys.stderr.flush()
 
     def _show_in_cell(self, line: str) -> None:
-        """Shows a line in the output of the cell, in place of the one before."""
+        """Shows a line in the notebook cell's output, in place of the former one."""
         if self._in_cell is None:
-            # By name, as it is there in notebooks alone.
+            # By name, as it exists in notebooks only.
             display = importlib.import_module("IPython.display").display
             self._in_cell = display({"text/plain": line}, raw=True, display_id=True)
         else:
@@ -105,8 +105,8 @@ def in_notebook() -> bool:
 
 
 def _columns() -> int:
-    """Returns the width of the terminal that the line is shown on, as it is now."""
-    try:  # of standard error: the output may be redirected, and COLUMNS older than the last resizing
+    """Returns the current width of the terminal."""
+    try:  # of standard error: the output may be redirected, and COLUMNS outdated
         return os.get_terminal_size(sys.stderr.fileno()).columns or FALLBACK_COLUMNS
     except (OSError, ValueError):
         return FALLBACK_COLUMNS

@@ -19,7 +19,7 @@ def without_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pruned_parts(pl_module: pl.LightningModule) -> dict[str, dict[str, Tensor]]:
-    """Returns original and mask of each pruned weight by its usual name, which a resumed run needs."""
+    """Returns original and mask of each pruned weight by its usual name, for a resumed run."""
     state = pl_module.state_dict()
     return {name: {"orig": state[f"{name}_orig"], "mask": state[f"{name}_mask"]} for name in _names_of_pruned(state)}
 
@@ -40,14 +40,14 @@ def restore_parts(
             copies = getattr(callback, "_original_layers", None) if isinstance(callback, ModelPruning) else None
             if copies and id(module) in copies:
                 # Lightning 2.6 resets a weight (lottery ticket) by giving it the memory of the callback's copy, if both
-                # are on one device. The copy is trained from then on, so that further resets change nothing.
+                # are on one device. From then on the copy is trained too, so further resets have no effect.
                 copied = getattr(copies[id(module)]["data"], name)
                 if copied.device == original.device:
                     copied.data = original.data
 
 
 def remove_masks(pl_module: pl.LightningModule) -> None:
-    """Makes pruned weights plain parameters again, so that plain weights can be loaded."""
+    """Turns pruned weights into plain parameters, so that plain weights can be loaded."""
     for path in _names_of_pruned(pl_module.state_dict()):
         place, _, name = path.rpartition(".")
         prune.remove(pl_module.get_submodule(place), name)  # type: ignore[no-untyped-call]
@@ -56,5 +56,5 @@ def remove_masks(pl_module: pl.LightningModule) -> None:
 def _names_of_pruned(state: Mapping[str, Tensor]) -> list[str]:
     """Returns the names of pruned weights, in the order of their modules."""
     names = [name.removesuffix("_orig") for name in state if name.endswith("_orig")]
-    # Both halves must be there, as a module of one's own may have a parameter whose name ends in _orig.
+    # Both halves must exist: the user's own module may have a parameter whose name ends in _orig.
     return [name for name in names if f"{name}_mask" in state]

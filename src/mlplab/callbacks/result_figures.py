@@ -18,7 +18,7 @@ from mlplab.task import Task
 class Figures(Callback):
     """Draws the test part: confusion matrix and reliability diagram, or predicted against true values for each target.
 
-    Members of a stack draw none, as a figure takes longer than their training. `scripts/evaluate.py` draws it later.
+    Members of a stack draw none, as a figure takes longer than their training; `scripts/evaluate.py` can draw it later.
 
     Args:
         directory: for the PNG files.
@@ -38,18 +38,18 @@ class Figures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # Somebody's own test_step may return anything.
+        # The user's own test_step may return anything.
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
-            # Off the GPU at once, where they would take memory until the end of the pass.
+            # Moved to the CPU at once, as they would fill the GPU's memory until the end of the pass.
             self._predicted.append(outputs["predictions"].detach().cpu())
             self._targets.append(outputs["targets"].detach().cpu())
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Each of several processes has only its share of the rows: the figure would be incomplete.
+        # Each of several processes has only its share of the rows, so the figure would be incomplete.
         if not self._predicted or trainer.world_size > 1:
             return
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
-        # A second test of the same run must not add to the first.
+        # A second test must not add to the first.
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
         figures = result_figures(predicted, targets, task)

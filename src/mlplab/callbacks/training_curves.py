@@ -13,27 +13,27 @@ from torch import Tensor
 from mlplab.errors import Diverged
 
 OUTPUTS_HELD = 1_000_000
-"""Outputs of the network that are held until it is counted how many rows are classified rightly."""
+"""Maximum of outputs to hold before their correctly classified rows are counted."""
 
 STEPS_BUFFERED = 1000
-"""Logged steps to buffer; in a longer epoch they are written before its end."""
+"""Maximum of logged steps to buffer; a longer epoch writes them before its end."""
 
 
 class TrainingCurves(Callback):
-    """Logs `train/loss_step` and `lr` of the updates that `logged_step` names, and `train/loss` for every epoch.
+    """Logs `train/loss_step` and `lr` at the steps of `logged_step`, and `train/loss` for every epoch.
 
     `train/loss` is the mean over the rows of the epoch, measured during training: with dropout, and with changing
     weights. Penalties are left out, so that it compares with `val/loss`. Losses stay on their device until the end of
     the epoch, as reading one at each step would make the CPU wait for the GPU.
 
-    In a classification `train/accuracy` is the share of the epoch's rows whose class the network gave the largest
-    output in their training step. It is left out where `training_step` does not return its `outputs`.
+    For classification, `train/accuracy` is the share of the epoch's rows that were classified correctly in their
+    training step. It is left out if `training_step` does not return its `outputs`.
 
     Attributes:
-        losses: of the batches of this epoch, without penalties.
+        losses: of this epoch's batches, without penalties.
         rows: of each of these batches.
-        hits: rows of this epoch that were classified rightly, and rows (with weights: their sums).
-        pending: step, loss and learning rate, not yet written to the loggers.
+        hits: correctly classified rows of this epoch, and all its rows (with weights: their sums).
+        pending: step, loss and learning rate, to be written to the loggers.
         last_step: the last logged step.
     """
 
@@ -67,7 +67,7 @@ class TrainingCurves(Callback):
         self.losses.append(loss)
         self.rows.append(_n_rows(batch))
         of_network = outputs.get("outputs") if self._classifies else None
-        # An own `training_step` may give that name to something else.
+        # The user's own `training_step` may use that name for something else.
         is_pair = isinstance(batch, list | tuple) and len(batch) > 1 and isinstance(batch[1], Tensor)
         if isinstance(of_network, Tensor) and is_pair and of_network.shape[:1] == batch[1].shape:
             self._classified.append((of_network, batch[1], batch[2] if len(batch) > 2 else None))
@@ -100,7 +100,7 @@ class TrainingCurves(Callback):
         self.losses, self.rows = [], []
 
     def _accuracy(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Tensor]:
-        """Computes the accuracy of the epoch, over all processes, and forgets its rows; empty where none is known."""
+        """Computes the epoch's accuracy over all processes, and resets the counts; empty if unknown."""
         self._count_hits()
         (n_hits, n_rows), self.hits = self.hits, (0.0, 0.0)
         if trainer.world_size > 1 and self._classifies:
@@ -109,14 +109,14 @@ class TrainingCurves(Callback):
         return {"train/accuracy": torch.tensor(n_hits / n_rows, device=pl_module.device)} if n_rows else {}
 
     def _count_hits(self) -> None:
-        """Adds what is held to `hits`. For many batches at once, as each operation costs more than its numbers."""
+        """Counts the held outputs into `hits`: many batches at once, as each operation has a fixed cost."""
         held, self._classified, self._n_held = self._classified, [], 0
         if not held:
             return
         outputs, targets, weights = zip(*held, strict=True)
         hits = are_hits(torch.cat(outputs), torch.cat(targets))
         if weights[0] is None:
-            # Of an ensemble (N, k), the share of its members.
+            # For an ensemble (N, k), the share of its members.
             found, n_rows = float(hits.sum()) * len(hits) / max(hits.numel(), 1), float(len(hits))
         else:
             of_rows = torch.cat(weights).double()
@@ -143,7 +143,7 @@ class TrainingCurves(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.world_size > 1:  # the checkpoint is that of the first process, which knows its own rows alone
+        if trainer.world_size > 1:  # the first process writes the checkpoint, and knows only its own rows
             states: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(states, self.state_dict())
             checkpoint["training_curves"] = states
@@ -152,16 +152,16 @@ class TrainingCurves(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         states = checkpoint.get("training_curves", [])
-        # With another number of processes the epoch's loss is that of the first one's rows.
+        # With another number of processes, the epoch's loss covers only the first one's rows.
         self._state = states[trainer.global_rank] if len(states) == trainer.world_size else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Of several processes each goes on with its own rows.
+        # Each of several processes resumes with its own rows.
         state_dict, self._state = self._state or state_dict, None
         self.losses = list(state_dict["losses"].unbind())
         self.rows = state_dict["rows"].tolist()
         self.last_step = state_dict["last_step"]
-        n_hits, n_rows = state_dict.get("hits", (0.0, 0.0))  # of release 0.5.0: none
+        n_hits, n_rows = state_dict.get("hits", (0.0, 0.0))  # release 0.5.0 stored none
         self.hits = n_hits, n_rows
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
@@ -176,16 +176,16 @@ class TrainingCurves(Callback):
 
 
 def are_hits(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Returns which rows have their largest output at their class: (…, N, C), (…, N) -> (…, N).
+    """Returns which rows are classified correctly: (…, N, C), (…, N) -> (…, N).
 
-    A single output is the logit of class 1 of two. Members of an ensemble count by themselves: (N, k, C) -> (N, k).
+    A single output is the logit of class 1 of two. Members of an ensemble count separately: (N, k, C) -> (N, k).
     """
     predicted = outputs.squeeze(-1) > 0 if outputs.shape[-1] == 1 else outputs.max(-1).indices
     return predicted == targets.reshape(targets.shape + (1,) * (predicted.ndim - targets.ndim))
 
 
 def logged_step(step: int, interval: int) -> int | None:
-    """Returns the step at which an update is logged, or None: every `interval`, and before that at powers of two.
+    """Returns the step at which an update is logged, or None: every `interval` steps, before that at powers of two.
 
     The first update is logged at step 0, as its loss and its gradient are those of the initial weights.
     """
@@ -196,13 +196,13 @@ def logged_step(step: int, interval: int) -> int | None:
 
 
 def sums_over_rows(losses: Sequence[float], rows: Sequence[int]) -> tuple[float, float]:
-    """Sums losses and rows of batches, without those that are not finite: their updates were skipped."""
+    """Sums losses and rows of batches, except those with non-finite losses, whose updates were skipped."""
     learned = [(loss, n) for loss, n in zip(losses, rows, strict=True) if math.isfinite(loss)]
     return math.fsum(loss * n for loss, n in learned), math.fsum(n for _, n in learned)
 
 
 def data_loss(outputs: Any, batches_per_update: int) -> Tensor | None:
-    """Returns the loss without penalties if the step gives it, else its loss; None for a step without one.
+    """Returns the loss without penalties if the step returns it, else the step's loss; None if it has none.
 
     Lightning divides the loss by the number of accumulated batches, which is undone here.
     """
@@ -215,6 +215,6 @@ def data_loss(outputs: Any, batches_per_update: int) -> Tensor | None:
 
 
 def _n_rows(batch: Any) -> int:
-    """Returns the rows of a batch of tensors; 1 for any other batch, so that all steps have the same weight."""
+    """Returns the number of rows in a batch of tensors; 1 for any other batch, so that all steps weigh the same."""
     first = batch[0] if isinstance(batch, list | tuple) and batch else batch
     return first.shape[0] if isinstance(first, Tensor) and first.ndim > 0 else 1

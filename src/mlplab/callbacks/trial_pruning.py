@@ -1,4 +1,4 @@
-"""Stops a trial of a search early if it does worse than the others."""
+"""Stops a trial of a search early if it is worse than the others."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ class Pruning(Callback):
     Attributes:
         find_trial: returns the trial of the run in a directory, or None; set when the run is built. A trial has
             `report(value, validation)`, `should_prune()` and `reported`, the validations reported so far.
-        pruned_at: the validation, from 1, at which the run was stopped.
+        pruned_at: number of the validation (from 1) at which the run was stopped.
     """
 
     def __init__(self, directory: str, monitor: str, mode: str) -> None:
@@ -37,7 +37,7 @@ class Pruning(Callback):
         self._trial: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # A report from each of several processes would count one validation several times.
+        # In one process only, or one validation would be counted several times.
         if trainer.is_global_zero:
             self._trial = self.find_trial(self.directory)
 
@@ -56,7 +56,7 @@ class Pruning(Callback):
     def _is_worse(self, value: float) -> bool:
         if not math.isfinite(value):
             return False  # NonFiniteGuard ends such a run
-        # A resumed trial goes through validations again that it has reported before it was cut off.
+        # A resumed trial repeats validations that it reported before it was interrupted.
         if self._validations not in self._trial.reported:
             self._trial.report(value, self._validations)
         return bool(self._trial.should_prune())
@@ -69,4 +69,4 @@ class Pruning(Callback):
 
 
 def _no_trial(directory: Path) -> None:
-    """Stands in for `find_trial` in a run that is no trial."""
+    """Replaces `find_trial` in a run outside a search."""

@@ -1,4 +1,4 @@
-"""Draws the weights of the first layer as images, where the data are images."""
+"""Draws the first layer's weights as images, for data of images."""
 
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ class WeightImages(Callback):
     """Draws the incoming weights of each unit of the first layer, pixel by pixel.
 
     A figure goes to TensorBoard and to the file weight_images.png before training, every few epochs, and at its end.
-    Of more than `MOST_UNITS` units, those with the longest weights are drawn. A pixel that is constant in the training
-    part, and therefore always 0 once it is standardised, is grey: its weight has no effect.
+    Of more than `MOST_UNITS` units, those with the largest weight norms are drawn. A pixel that is constant in the
+    training part is always 0 once standardised. It is drawn grey, as its weight has no effect.
 
     Args:
         directory: for the file, which holds the newest figure.
@@ -54,7 +54,7 @@ class WeightImages(Callback):
             return
         self._weight, self._shape = first.weight, shape
         preprocessor = data.preprocessor
-        # Pixels of one byte are all scaled alike, so that one that is constant is no 0 and adds to the bias.
+        # uint8 pixels are all scaled alike, so a constant pixel is not 0, and its weight adds to the bias.
         is_standardized = isinstance(preprocessor, Standardize)
         self._constant = preprocessor.is_constant() if is_standardized else torch.zeros(n_pixels, dtype=torch.bool)
         if trainer.global_step == 0:

@@ -53,8 +53,8 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         load_env_file()
     except UserError as error:
         return print_error(error, EXIT_REFUSED)
-    # For the user HYDRA_FULL_ERROR=1 means "show the traceback". Here it is always set, so that Hydra passes
-    # exceptions on. MLPLAB_TRACEBACK keeps the user's choice, also for child processes.
+    # HYDRA_FULL_ERROR=1 is always set here, so that Hydra passes exceptions on. MLPLAB_TRACEBACK keeps the user's
+    # choice to show tracebacks, also for child processes.
     os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers(root)  # before Hydra composes
@@ -65,7 +65,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
         sys.argv[1:] = of_each_choice(_with_dry_run(sys.argv[1:]), root / "conf")
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
-    if "--version" in sys.argv[1:]:  # Hydra would give its own
+    if "--version" in sys.argv[1:]:  # Hydra would show its own
         print(", ".join(f"{name} {version(name)}" for name in ("mlplab", "torch", "lightning", "hydra-core")))
         return 0
     try:
@@ -73,21 +73,21 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             config = resumed_config(sys.argv[1:], root / "conf")
             if config is not None:
                 run_job(resume, config)
-            return 0  # also where nothing was left to do
+            return 0  # also if nothing was left to do
         require_known_flags(sys.argv[1:], root / "conf")
         if is_sweep:
             require_part("sweeps", "-m", "a single run, with one value for each name")
         require_single_choices(overrides)
         if HOW not in os.environ:
             main()
-        else:  # the command of a sweep's job
+        else:  # a sweep's job
             from mlplab.sweeps.job import become_worker, with_a_job
 
             become_worker()
-            # The other processes of the job just end with the first.
+            # The job's other processes simply end with the first.
             with with_a_job() if "LOCAL_RANK" not in os.environ else contextlib.nullcontext():
                 main()
-    except SystemExit as ended:  # as Hydra ends after its help
+    except SystemExit as ended:  # Hydra exits after its help
         if ended.code or _job_has_begun:
             raise
     except BaseException as error:
@@ -96,7 +96,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         if end is None:
             raise
         status = print_error(*end)
-        # Last, as SLURM ends the process then.
+        # Last, as SLURM then ends the process.
         requeued = requeue(error.status - 128) if isinstance(error, RunStopped) else None
         if requeued:
             print(requeued, flush=True)
@@ -105,7 +105,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     if reason is not None:
         mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
-    return EXIT_FAILED if _n_failed_jobs() else 0  # else a shell would take a sweep for done
+    return EXIT_FAILED if _n_failed_jobs() else 0  # or a shell would take the sweep for complete
 
 
 def _n_failed_jobs() -> int:
@@ -118,27 +118,27 @@ def _n_failed_jobs() -> int:
 
 
 def _with_dry_run(words: Sequence[str]) -> list[str]:
-    """Puts sweep.dry_run=true in place of `--cfg job`, which Hydra does not take with -m."""
+    """Replaces `--cfg job`, which Hydra does not take with -m, by sweep.dry_run=true."""
     text = re.sub(r"\0(--cfg|-c)[\0=]job(?=\0)", "", "\0".join(["", *words, ""]))
     rest = text[1:-1].split("\0")
     return rest if len(rest) == len(words) else [*rest, "sweep.dry_run=true"]
 
 
 def with_home(word: str) -> str:
-    """Puts the home directory in place of a ~ that begins a value, where a shell leaves it, and Hydra refuses it."""
+    """Expands a ~ at the beginning of a value, which a shell does not expand and Hydra refuses."""
     key, equals, value = word.partition("=")
     if not equals or word.startswith(("-", "~")):
         return word
-    # Paths of data in quotes are recorded as they are typed, and expanded where they are read.
+    # Quoted data paths are recorded as typed, and expanded when the data are read.
     quote = "" if key.startswith("data.") else "['\"]?"
     home = rf"(^{quote}|[,\[]{quote})(~[\w.-]*)(?=[/,\]]|$)"
     return f"{key}={re.sub(home, lambda match: match[1] + os.path.expanduser(match[2]), value)}"
 
 
 def with_quotes(word: str) -> str:
-    """Quotes names and paths in other alphabets, which Hydra takes in quotes only: data.target=цена."""
+    """Quotes names and paths in other alphabets, which Hydra only accepts in quotes: data.target=цена."""
     key, equals, value = word.partition("=")
-    # What has quotes, brackets of a function or a reference of its own is left as it is.
+    # Values with quotes, function calls or references are left as they are.
     if not equals or value.isascii() or re.search(r"[\"'\\(){}$]", value):
         return word
     bare = r"[^,\[\]]*[^\x00-\x7f,\[\]][^,\[\]]*"
@@ -161,13 +161,13 @@ def _explained(error: BaseException, overrides: Sequence[str], conf: Path) -> tu
             return NoRoom("the disk must have free space", str(error), hint), EXIT_FAILED
         case OSError() if not _job_has_begun:
             return UserError("paths.logs must be a writable folder", str(error), "paths.logs=logs"), EXIT_REFUSED
-        case ValueError() | IndexError() if not _job_has_begun:  # Hydra raises these for some command lines
+        case ValueError() | IndexError() if not _job_has_begun:  # Hydra raises this for some command lines
             return explain_composition_error(error, overrides, conf), EXIT_REFUSED
     return None
 
 
 def _unwind_on_signals() -> None:
-    """Makes signals raise, as Ctrl-C does, until training handles them: `finally` blocks then clean up."""
+    """Makes signals raise, as Ctrl-C does, until training handles them, so that `finally` blocks clean up."""
 
     def stop(number: int, frame: object) -> None:
         # While a run trains, `Interruption` handles signals instead.
@@ -180,7 +180,7 @@ def _unwind_on_signals() -> None:
 
 
 def run_job(train: Callable[..., float], config: DictConfig) -> float:
-    """Runs one job, and reports an error of it in one message.
+    """Runs one job, and reports its error in one message.
 
     In a single run the error ends the process. In a sweep it is written to the job's directory, and the other jobs run.
     """
@@ -191,24 +191,24 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     _job_has_begun = True
     directory = Path(hydra.runtime.output_dir)
     try:
-        # Only here, as an experiment may make a sweep of the command.
-        if hydra.mode != RunMode.MULTIRUN and HOW not in os.environ:  # a sweep has passed its words on
+        # Only here, as an experiment may turn the command into a sweep.
+        if hydra.mode != RunMode.MULTIRUN and HOW not in os.environ:  # a sweep has passed on its overrides
             require_read_options(sys.argv[1:])
         try:
             return _train(train, config, directory)
-        except OmegaConfBaseException as error:  # an interpolation of a missing value
+        except OmegaConfBaseException as error:  # an interpolation refers to a missing value
             reason = " ".join(str(error).split())
             raise UserError(
                 "every value of the configuration must resolve", reason, command("train.py", "--help")
             ) from error
     except (RunStopped, KeyboardInterrupt, ProcessKilled):
         raise
-    except BaseException as error:  # the user's code may raise anything, or call sys.exit
+    except BaseException as error:  # user code may raise anything, or call sys.exit
         is_told = isinstance(error, UserError | RunFailed)
         message = str(error) if is_told else _what_failed(error, directory)
         if hydra.mode == RunMode.MULTIRUN:
             if _wants_traceback():
-                traceback.print_exc()  # at once, as the message comes with the table
+                traceback.print_exc()  # at once, as the table will show the message
             if is_disk_full(error):  # the next job would fail too; the sweep can be resumed from this one
                 raise RunStopped(f"{message.partition('; try ')[0]}; try freeing some space", EXIT_FAILED) from error
             _note_failure(directory, message)  # the sweep's table shows it
@@ -224,7 +224,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
 def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
     """Trains; resumes what an earlier launch of the sweep or the job of SLURM began, and skips what has finished."""
     is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if HOW in os.environ and not is_of_sweep:  # a job whose sweep has given it a process of its own
+    if HOW in os.environ and not is_of_sweep:  # a sweep's job in its own process
         return train(config, resume=True) if os.environ[HOW] == "resume" else train(config)
     if is_of_sweep:
         from mlplab.sweeps.own_process import needs_own_process, train_in_own_process
@@ -236,13 +236,13 @@ def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> 
     if objective is not None:
         print(f"{directory} has finished: nothing to do")
         return objective
-    # A job that has begun goes on from its checkpoint; what is left of one that never began is removed.
+    # A job that has begun resumes from its checkpoint; leftovers of one that never began are removed.
     return train(config, resume=True) if begun_before(directory, config) else train(config)
 
 
 def _what_failed(error: BaseException, directory: Path) -> str:
-    """Describes an unexpected error: its class, message and place, and where its traceback is."""
-    if error.__cause__ is not None and not isinstance(error.__cause__, Exception):  # which `ending` wrapped
+    """Describes an unexpected error: class, message, place, and where its traceback is."""
+    if error.__cause__ is not None and not isinstance(error.__cause__, Exception):  # `ending` wrapped it
         error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames  # where a reader can change it
@@ -253,7 +253,7 @@ def _what_failed(error: BaseException, directory: Path) -> str:
 
 
 def _note_failure(directory: Path, message: str) -> None:
-    """Marks a job as failed that was refused before it claimed its directory.
+    """Marks a refused job as failed, if it had not yet claimed its directory.
 
     If a job could not be resumed, its directory stays unchanged, and the message goes to the terminal.
     """
@@ -263,7 +263,7 @@ def _note_failure(directory: Path, message: str) -> None:
         return
     run = RunDirectory(directory)
     try:
-        run.claim()  # as any run, so that reports and retries find it
+        run.claim()  # like any run, so that reports and retries find it
         run.end("failed", message)
     except (UserError, OSError) as error:
         print_error(error, EXIT_FAILED)

@@ -29,20 +29,20 @@ from mlplab.parts import is_there, require_part
 from mlplab.rules import shown
 
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
-"""Choice → extra of this package that installs what the choice needs."""
+"""Choice → the package extra that installs its requirements."""
 
 OPTIONAL_GROUPS = ("experiment", "debug", "module")
 """Groups without a required choice."""
 
 OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
-"""Endings of names whose value is a list."""
+"""Endings of option names with a list as value."""
 
 
 SINGLE = ("data", "loss", "model", "optimizer", "scheduler")
-"""Groups of which a run has exactly one choice."""
+"""Groups with exactly one choice per run."""
 
 OF_SWEEPS = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper.", "hydra.launcher.", "hydra.sweep.", "sweep.", "sweep=")
-"""Beginnings of names that only a sweep reads."""
+"""Prefixes of options that only a sweep reads."""
 
 
 def require_known_flags(words: Sequence[str], conf: Path) -> None:
@@ -65,16 +65,16 @@ def require_known_flags(words: Sequence[str], conf: Path) -> None:
         return
     first = unknown[0]
     if not first.startswith("-"):
-        # argparse takes them from one place only.
+        # argparse accepts them in one place only.
         raise UserError("overrides must stand side by side", f"flags stand before {first}", "the flags first")
     name, equals, value = first.lstrip("-").partition("=")
-    # Of those with one letter, every one would be near to -lr.
+    # Any flag of one letter would be near to -lr.
     flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
     near = next(iter(difflib.get_close_matches(first, flags, n=1, cutoff=0.75)), None)
     if near is None:
         with initialize_config_dir(str(conf), version_base="1.3"):
             key = nearest_key(name, _keys_with([]))
-        if not equals:  # as other programs have it: --lr 0.1
+        if not equals:  # as in other programs: --lr 0.1
             behind = [*words, ""][list(words).index(first) + 1]
             value = "…" if not behind or behind.startswith("-") or "=" in behind else behind
         near = f"{key}={value}" if key else "--help"
@@ -82,7 +82,7 @@ def require_known_flags(words: Sequence[str], conf: Path) -> None:
 
 
 def require_read_options(overrides: Sequence[str]) -> None:
-    """Refuses options of a sweep for a single run, and names that Hydra's own part lacks: nothing would read them.
+    """Refuses options that nothing would read: a sweep's in a single run, and unknown ones of Hydra itself.
 
     Raises:
         UserError: for the first of them.
@@ -100,7 +100,7 @@ def require_read_options(overrides: Sequence[str]) -> None:
 
 
 def require_single_choices(overrides: Sequence[str]) -> None:
-    """Refuses lists of choices, and groups that are taken away: Hydra composes them, but no run can be built.
+    """Refuses lists of choices and removed groups: Hydra composes them, but no run can be built.
 
     Raises:
         UserError: for the first of them.
@@ -119,9 +119,9 @@ def require_single_choices(overrides: Sequence[str]) -> None:
 
 
 def of_each_choice(words: Sequence[str], conf: Path) -> list[str]:
-    """Makes options that only the swept choices of a group have options of each job: `optimizer.momentum=choice(0.5)`.
+    """Lets a sweep use options that only its swept choices have: `optimizer.momentum=choice(0.5)`.
 
-    Hydra composes a sweep without its swept words first, and so would look for the option in the default choice.
+    Hydra first composes a sweep without its swept overrides, and would look for the option in the default choice.
 
     Args:
         words: of a sweep.
@@ -137,7 +137,7 @@ def of_each_choice(words: Sequence[str], conf: Path) -> list[str]:
         with initialize_config_dir(str(conf), version_base="1.3"):
             keys = _keys_with([])
     except (HydraException, OmegaConfBaseException, YAMLError):
-        return list(words)  # the error is told where the sweep is composed
+        return list(words)  # the error is reported where the sweep is composed
     missing = [word for word, one in parsed.items() if one.key_or_group not in keys and not one.is_sweep_override()]
     return [word.replace("=", "=choice(", 1) + ")" if word in missing else word for word in words]
 
@@ -156,7 +156,7 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
         return UserError(
             "the command line must consist of GROUP=CHOICE and key=value", f"the override {text!r} does not parse", hint
         )
-    # Hydra has cleared its state when it failed, but the choices and keys can be asked for only within it.
+    # Choices and keys can only be read while Hydra is initialised, and its state was cleared by the failure.
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
             loader = GlobalHydra.instance().config_loader()
@@ -165,12 +165,12 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
-        # Without a suggestion, Hydra's own words are the best explanation there is.
+        # Without a suggestion, Hydra's own message is the best explanation.
         return known or UserError("the configuration must compose", reason, command("train.py", "--help"))
 
 
 def _meant_by(word: str, conf: Path) -> str:
-    """Suggests what somebody meant by a word without "=", from what stands behind it on the command line."""
+    """Suggests an override for a word without "=", from the word that follows it on the command line."""
     if word in ("help", "version"):
         return command("train.py", f"--{word}")
     if word in ("train", "run", "fit"):
@@ -198,12 +198,12 @@ def _quoted(value: str) -> str:
 def _typed(override: Override) -> tuple[str, str]:
     """Returns an override as it was typed, and its value alone."""
     text = override.input_line or override.key_or_group
-    text = re.sub(r"=choice\(([^,]*)\)$", r"=\1", text)  # as `of_each_choice` makes it
+    text = re.sub(r"=choice\(([^,]*)\)$", r"=\1", text)  # made by `of_each_choice`
     return text, text.partition("=")[2]
 
 
 def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
-    # Looked up in sys.argv, as Hydra keeps its flags to itself when it fails.
+    # From sys.argv, as Hydra does not reveal its flags when it fails.
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         return None
     for override in overrides:
@@ -252,7 +252,7 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
 
 
 def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
-    # The chosen groups decide which keys there are. Of a sweep over a group, the first choice stands for all.
+    # The chosen groups determine the keys. In a sweep over a group, the first choice represents all.
     groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _choices(o.key_or_group) and _values(o)]
     keys = _keys_with(groups)
     for override in overrides:
@@ -260,9 +260,9 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
         if lacking := _choice_without(key, overrides):
             return UserError(f"{key} must be an option of each choice", f"{lacking} has none", f"-m without {lacking}")
         if override.is_add() and key in keys:
-            # Hydra refuses + for a name that is there.
+            # Hydra refuses + for an existing name.
             return UserError("+ must only be used for names that are not in the configuration", text, text[1:])
-        # Groups within others, `callbacks/averaging`, are none of the keys.
+        # Nested groups such as `callbacks/averaging` are not keys.
         if override.is_add() or override.is_force_add() or key in keys or _choices(key):
             continue
         if key.endswith("._target_"):
@@ -274,13 +274,13 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
         if key.startswith("hydra"):
             continue
         flag = key.removeprefix("trainer.") if key.startswith("trainer.") else ""
-        # Lightning has these flags, so a suggestion of the nearest name would mislead.
+        # Lightning has these flags, so suggesting the nearest name would mislead.
         if flag in CHOSEN_ELSEWHERE:
             return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])
         hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
         if hint is None:
             near = nearest_key(key, keys)
-            # A group within another: `callbacks/averaging`.
+            # A nested group: `callbacks/averaging`.
             near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
             within = [
                 one for one in keys if one.startswith(f"{key.rpartition('.')[0] or key}.") and "_target_" not in one
@@ -294,7 +294,7 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
 
 
 def _choice_without(key: str, overrides: Sequence[Override]) -> str | None:
-    """Returns the swept choice, such as `optimizer=adam`, that lacks a key which another has; None if there is none."""
+    """Returns the swept choice, such as `optimizer=adam`, without a key that another has; None if all have it."""
     for override in overrides:
         group = override.key_or_group
         if override.is_sweep_override() and key.startswith(f"{group.replace('/', '.')}.") and _choices(group):
@@ -313,7 +313,7 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
     fitting = others or choices
-    # A cluster is proposed only for what nothing else has.
+    # A cluster is suggested only if no other choice has the option.
     choice = ([one for one in fitting if not one.startswith("submitit_")] or fitting)[-1]
     near = nearest_name(name, known) or ("" if others or not known else known[0])
     value = text.partition("=")[2]
@@ -333,7 +333,7 @@ def _keys_with(groups: list[str]) -> list[str]:
     try:
         config = compose("config", overrides=groups)
     except (HydraException, OmegaConfBaseException):
-        config = compose("config")  # with its defaults, as the given choices do not compose
+        config = compose("config")  # the defaults, as the given choices do not compose
     names: list[str] = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
     return [*names, *_dotted_keys(OmegaConf.to_container(config, resolve=False))]
 
@@ -341,7 +341,7 @@ def _keys_with(groups: list[str]) -> list[str]:
 def _other_choice_with(key: str, value: str) -> str | None:
     """Suggests another choice of the group that has the key: `loss=cross_entropy loss.label_smoothing=0.1`."""
     *within, last = key.split(".")
-    for group in ("/".join(within[:depth]) for depth in range(1, len(within) + 1)):  # `callbacks/averaging` is one, too
+    for group in ("/".join(within[:depth]) for depth in range(1, len(within) + 1)):  # `callbacks/averaging` is one too
         fitting = [
             choice
             for choice in _choices(group)

@@ -1,4 +1,4 @@
-"""Makes printing safe: a closed or full output never stops a run."""
+"""Makes printing safe: a closed output or a full disk never stops a run."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 
 def show_every_text() -> None:
-    """Prints the escape code of any character that the output's encoding lacks, instead of failing.
+    """Makes printing escape characters that the output's encoding lacks, instead of failing.
 
     Names of classes and files may hold any character, and an output may be ASCII: `LC_ALL=C`, a pipe on Windows.
     """
@@ -16,15 +16,15 @@ def show_every_text() -> None:
 
 
 def tolerate_closed_output() -> None:
-    """Makes printing never fail, when the reader (`| head`) or the terminal is gone, or the disk is full.
+    """Keeps printing from failing if the reader (`| head`) or terminal is gone, or the disk is full.
 
     A run of hours must not fail because its output cannot be printed. After the first failure, all further output is
-    dropped. If an output was closed from the start (`>&-`), its file descriptor is occupied; otherwise the first file
-    that is opened would get it, and receive what is printed.
+    dropped. The descriptor of an output that was closed from the start (`>&-`) is occupied, or the next opened file
+    would get it and receive the output.
     """
     # The system gives the lowest free number, so this fills 0, 1 and 2 first.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)  # by child processes, which print there too
+        os.set_inheritable(descriptor, True)  # child processes print there too
     os.close(descriptor)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -38,7 +38,7 @@ def tolerate_closed_output() -> None:
 
 def why_unwritten() -> str | None:
     """Returns why standard output is incomplete; None if it is complete, or if the reader closed it."""
-    # What is still buffered has not been able to fail yet.
+    # Flushes first, as buffered output cannot have failed yet.
     sys.stdout.flush()
     failure: OSError | None = getattr(sys.stdout, "failure", None)
     return None if failure is None or isinstance(failure, BrokenPipeError) else failure.strerror or str(failure)
@@ -72,7 +72,7 @@ class _TolerantStream:
         """Redirects the descriptor to os.devnull, for buffered output and for child processes too."""
         self.failure = self.failure or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        # Python flushes its buffer once more at the end, and would fail again on the old target.
+        # Python flushes its buffer once more on exit, and would fail again.
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 

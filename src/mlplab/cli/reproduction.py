@@ -1,4 +1,4 @@
-"""Repeats a run, and compares the two to the last bit."""
+"""Repeats a run, and compares the two runs to the last bit."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from mlplab.runs.manifest import differences
 from mlplab.runs.run_reading import read_manifest, read_result
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")
-"""Parts of last.ckpt to compare; of best.ckpt only the first."""
+"""Parts of last.ckpt to compare; for best.ckpt only the first."""
 
 
 def reproduce(directory: Path, config: DictConfig, again: Path | None = None) -> Result:
@@ -35,7 +35,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
         UserError: a checkpoint is missing, or the configuration can no longer be run.
         RunFailed: the second run failed.
     """
-    from mlplab.training import train  # it imports what is in this folder
+    from mlplab.training import train  # here, as it imports modules of this folder
 
     expected = _results(directory)  # first, so that a missing file is noticed before minutes of training
     again = (again or directory.with_name(f"{directory.name}_again_{new_run_name()}")).absolute()
@@ -45,7 +45,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
         train(config)
     except (UserError, RunFailed):
         raise
-    except Exception as error:  # of the user's code
+    except Exception as error:  # from user code
         where = f"its traceback is in {shortest(again / 'train.log')}"
         raise RunFailed(f"the second run failed: {described(error)}; {where}") from error
     n_values = sum(value.numel() if isinstance(value, Tensor) else 1 for value in expected.values())
@@ -107,7 +107,7 @@ def _differing(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterato
         else:
             how = "" if expected[name] == found[name] else f"{expected[name]} then, {found[name]} now"
         if how:
-            kind = name if name.startswith("result.json") else name.split(".")[0]  # one line for a file or a curve
+            kind = name if name.startswith("result.json") else name.split(".")[0]  # one line per file or curve
             lines_of.setdefault(kind, []).append(f"{name}: {how}")
     for lines in lines_of.values():
         yield lines[0] + (f", and {len(lines) - 1} more like it" if len(lines) > 1 else "")

@@ -1,4 +1,4 @@
-"""Composes the configuration of `train.py resume=…`. Imports nothing heavy."""
+"""Composes the configuration for `train.py resume=…`. Imports nothing heavy."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from mlplab.runs.run_reading import read_status
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 
 PATIENCE = "callbacks.early_stopping.patience"
-"""May grow too: early stopping alone reads it."""
+"""Option of early stopping that may grow on resuming, as nothing else reads it."""
 
 
 def resumes(words: Sequence[str]) -> bool:
@@ -46,16 +46,16 @@ def resumes(words: Sequence[str]) -> bool:
 
 
 def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
-    """Composes the configuration to resume with; returns None if the run has finished and nothing is left to do.
+    """Composes the configuration of a resumed run; returns None if the run has finished.
 
     Args:
         words: of the command line.
         conf: the project's.
 
     Raises:
-        UserError: there is no such run, another process runs it, or what it learns would change.
+        UserError: there is no such run, another process runs it, or the overrides change what is learned.
     """
-    # Hydra does not run here, so its flags would be ignored without a word.
+    # Hydra does not run here, so its flags would be ignored silently.
     flags = [word for word in words if word.startswith("-")]
     if flags:
         raise UserError("resume= must be used without flags", f"resume=… with {flags[0]}", "resume=… alone")
@@ -77,16 +77,16 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
             logs = given["paths.logs"].value() if "paths.logs" in given else conf.parent / "logs"
             name = str(latest_run(Path(str(logs)).expanduser() / "runs"))
         if "train" in given and not given["train"].value():
-            # A test would end the run that is to go on.
+            # A test would end the run, which may still go on.
             hint = f"train=false start_from={name}, which is a run of its own"
             raise UserError("a resumed run must train", "train=false", hint)
         directory = require_run(Path(name).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
-        # The first process of a run has the lock already when the others come here.
+        # The first process already holds the lock when the others arrive here.
         if all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")):
-            require_free(directory / LOCK)  # now, as the run itself looks after long imports
+            require_free(directory / LOCK)  # now, as the run itself checks only after long imports
         config = config_of_run(directory, conf, trust=trust)
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
@@ -102,7 +102,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
 
 
 def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
-    """Reads the configuration of a run, and adds the options that conf/ has gained since. Hydra must be initialized.
+    """Reads a run's configuration, and adds options that conf/ has gained since. Hydra must be initialised.
 
     Raises:
         UserError: the configuration cannot be read, or is unsafe.
@@ -114,7 +114,7 @@ def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     choices = [
         f"{group}={choice}"
         for group, choice in _choices(hydra).items()
-        # Names of files in conf/ only, as somebody else may have written them. An experiment's values are no defaults.
+        # Only names of files in conf/, as the file is untrusted. An experiment's values are not defaults.
         if group in config and choice in options(group, ObjectType.CONFIG)
     ]
     now = OmegaConf.to_container(compose("config", choices), resolve=False)
@@ -128,7 +128,7 @@ def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
 
 
 def _hydra_of_run(directory: Path) -> dict[str, Any]:
-    """Reads what a run has recorded of Hydra's own configuration, in plain values; empty where it has not."""
+    """Reads a run's record of Hydra's own configuration as plain values; empty if there is none."""
     path = directory / ".hydra" / "hydra.yaml"
     plain: Any = OmegaConf.to_container(read_yaml(path), resolve=False) if path.is_file() else {}
     hydra = plain.get("hydra")
@@ -137,7 +137,7 @@ def _hydra_of_run(directory: Path) -> dict[str, Any]:
 
 def _choices(hydra: Mapping[str, Any]) -> dict[str, str]:
     named = hydra.get("runtime", {}).get("choices")
-    # Hydra would resolve an interpolation in a choice, which somebody else may have written.
+    # Hydra would resolve an interpolation in a choice, which is untrusted.
     return {
         str(group): choice
         for group, choice in (named.items() if isinstance(named, dict) else ())
@@ -155,10 +155,10 @@ def _change(config: DictConfig, override: Override) -> None:
         composed = compose("config", [f"{key}={value}"])
         if composed.get(key) is None:  # an experiment, which changes other groups
             raise UserError("a resumed run must be given options with one plain value each", text, "a new run")
-        value = composed[key]  # the group as conf/ has it now
+        value = composed[key]  # the group as in conf/ now
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
-        # The beginning of a key is one too: it replaces a whole part of the configuration.
+        # A prefix of a key also counts: it replaces a whole part of the configuration.
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
         if not is_known and not override.is_add() and not override.is_force_add():
             near = nearest_key(key, [str(known) for known in keys])
@@ -179,7 +179,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     moved = ("data.path", "data.test_path")
     changed = changes(before, after, (*NOT_LEARNED, *moved, "paths.logs", "trust", "resume"))
     patience = changed.get(PATIENCE)
-    # Without it the run would have followed the same path, and ended later.
+    # Without it the run would have taken the same steps, and ended later.
     if patience is not None and all(type(value) is int for value in patience) and patience[1] > patience[0]:
         del changed[PATIENCE]
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
@@ -197,7 +197,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise UserError("trainer.max_epochs must not be smaller when a run resumes", actual, hint)
-    # Earlier steps would have had other learning rates or averages if the number of epochs had been another one.
+    # With another number of epochs, earlier steps would have had other learning rates or averages.
     dependent = _averaging_by_epochs(after)
     if after.get("scheduler.name") in NEED_END:
         dependent.append(f"scheduler={after['scheduler.name']}")
@@ -212,7 +212,7 @@ def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name in (key.removesuffix("._target_") for key in averaging)
-        # Lightning multiplies a share by max_epochs, and hands max_epochs to the cosine schedule of the averages.
+        # Lightning multiplies a share by max_epochs, and uses max_epochs in the averages' cosine schedule.
         if not isinstance(values.get(f"{name}.swa_epoch_start"), int)
         or values.get(f"{name}.annealing_strategy") != "linear"
     ]
@@ -222,7 +222,7 @@ def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bo
     """Returns whether a finished run has been given more epochs, patience or time.
 
     Raises:
-        UserError: it has been given more epochs, but ended for another reason than their limit.
+        UserError: it was given more epochs, but did not end at the limit of epochs.
     """
     reason = str(status.get("reason"))
     changed = changes(before, OmegaConf.to_container(config, resolve=False), ())
@@ -251,7 +251,7 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
     """
     setup_globals()  # registers Hydra's resolvers
     hydra = OmegaConf.structured(HydraConf)
-    hydra.mode = "RUN"  # a job of a sweep goes on as a run of its own
+    hydra.mode = "RUN"  # a sweep's job resumes as a single run
     hydra.run.dir = str(directory)
     hydra.job.name = "train"
     hydra.runtime.cwd = os.getcwd()

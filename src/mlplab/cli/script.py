@@ -31,13 +31,13 @@ class Option:
     """An option of a script.
 
     Attributes:
-        kind: `text`, `path`, `paths` (one or more), `switch` (true or false), `count` (from 1), `setting` (as train.py
-            takes it), or `flag` (a name with -- and no value).
+        kind: `text`, `path`, `paths` (one or more), `switch` (true or false), `count` (from 1), `setting` (a value as
+            in train.py), or `flag` (a name with -- and no value).
         default: value if the option is not given.
         example: of a value, for messages.
         is_required: whether the option must be given.
         choices: the allowed values; empty allows all.
-        is_first: whether the value may be the first argument, without the name.
+        is_first: whether the value may be given without the name, as the first argument.
         rule: of a setting.
     """
 
@@ -80,7 +80,7 @@ class Option:
 
 
 JSON = {"--json": Option("flag", False)}
-"""Option of scripts that can print their result as JSON, with nothing else on standard output."""
+"""Option to print a script's result as JSON, with nothing else on standard output."""
 
 
 def _options_of_files() -> dict[str, Option]:
@@ -93,21 +93,21 @@ def _options_of_files() -> dict[str, Option]:
 
 
 WRITTEN = _options_of_files()
-"""Options on the format of a table file, for scripts that read one. What is not given is detected."""
+"""Options on the format of a table file. Options that are not given are detected."""
 
 ACCEPT_UNKNOWN = {"accept_unknown": Option("switch", False)}
 
 
 def _hydra_value(text: str) -> Any:
-    """Reads a value as train.py does: quotes are removed, [a,b] is a list, true and 3 have their types."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser  # takes long; most calls need none
+    """Parses a value as train.py does: quotes are removed, [a,b] is a list, true and 3 have their types."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # a slow import that most calls do not need
     from hydra.errors import HydraException
 
     try:
         override = OverridesParser.create().parse_override(f"value={text}")
         return text if override.is_sweep_override() else override.value()
     except HydraException:
-        # A shell has taken the quotes of ";" away.
+        # A shell has removed the quotes of ";".
         return text
 
 
@@ -127,7 +127,7 @@ class Result:
 
 
 def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the given options of `WRITTEN`, under the names that the table reader uses."""
+    """Returns the given options of `WRITTEN`, by the names of the table reader."""
     return {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
 
 
@@ -147,7 +147,7 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     takes_many = first is not None and options[first].kind == "paths"
     for text in typed:
         name, equals, value = text.partition("=")
-        # Paths without the name may stand anywhere; a path may hold "=", and a mistyped option is none that exists.
+        # Paths without a name may stand anywhere. A path may contain "=", but must exist, unlike a mistyped option.
         if takes_many and name not in options and not text.startswith("-") and (not equals or Path(text).exists()):
             name, equals, value = str(first), "=", text
         if not equals or name not in options or name in flags:
@@ -165,7 +165,7 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
 
 
 def _unknown(text: str, options: Mapping[str, Option], given: Mapping[str, Any]) -> UserError:
-    """Describes an unknown option with the nearest name, or else the first that is required and not given."""
+    """Makes the error for an unknown option, with the nearest name or the first missing required option."""
     if not options:
         return UserError("the script must be called without options", text, "the script alone, or --help")
     name, _, value = text.partition("=")
@@ -184,8 +184,8 @@ def run_script(
 ) -> int:
     """Parses the command line, runs `main`, and returns the exit status; prints a mistake as one line.
 
-    `main` may return an exit status, None for 0, or a `Result`. A result is printed as text, or with --json as one
-    document; all other output then goes to standard error.
+    `main` may return an exit status, None for 0, or a `Result`, which is printed as text. With --json it is printed as
+    one document, and all other output goes to standard error.
     """
     show_every_text()
     tolerate_closed_output()  # `| head` is no error
@@ -205,11 +205,11 @@ def run_script(
             print(as_json(dict(result.content)) if is_json else result.text)
         reason = why_unwritten()
         if reason is not None:
-            # With status 0, a script that reads the truncated output would take it for complete.
+            # With status 0, a reader of the truncated output would take it for complete.
             message = f"the output of a script must be writable, but standard output: {reason}"
             raise RunFailed(f"{message}; try another file for it")
         return result.status if isinstance(result, Result) else result or 0
-    # An OSError is most likely a wrong path, so it is explained without a traceback.
+    # An OSError is most likely a wrong path, so it needs no traceback.
     except (UserError, OSError) as error:
         return print_error(_explained(error) if isinstance(error, OSError) else error, EXIT_REFUSED)
     except RunFailed as error:
@@ -239,11 +239,11 @@ MISTAKES = {
     errno.EROFS: ("files must be on a writable disk", "another path"),
     errno.ENAMETOOLONG: ("file names must not be too long for the disk", "a shorter path"),
 }
-"""Error number of the system → requirement, what to try."""
+"""The system's error number → requirement, hint."""
 
 
 def _explained(error: OSError) -> UserError:
-    """Converts an error of the file system to a refusal."""
+    """Converts a file-system error to a `UserError`."""
     other = ("files must exist and be readable and writable", "another path")
     requirement, hint = MISTAKES.get(error.errno or 0, other)
     return UserError(requirement, str(error), hint)
@@ -256,7 +256,7 @@ def _unraisable(error: Any) -> None:
 
 
 def exit_fast(status: int) -> NoReturn:
-    """Ends the process after its threads, exit handlers and output buffers, but skips Python's own clean-up.
+    """Exits after joining threads, running exit handlers and flushing output, but skips Python's own clean-up.
 
     With PyTorch imported, Python would free a million objects one by one.
     """
@@ -269,6 +269,6 @@ def exit_fast(status: int) -> NoReturn:
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except BaseException:  # leave any error to Python's ordinary exit
+    except BaseException:  # Python's ordinary exit handles any error
         sys.exit(status)
     os._exit(status)

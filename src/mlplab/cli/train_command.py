@@ -1,4 +1,4 @@
-"""Runs train.py in a process of its own, for scripts that start sweeps."""
+"""Runs train.py in a separate process, for scripts that start sweeps."""
 
 import signal
 import subprocess
@@ -14,7 +14,7 @@ from mlplab.runs.signals import on_termination
 def run_train(script: Path, words: Sequence[str], *, folder: Path | None, environment: Mapping[str, str]) -> int:
     """Runs `python train.py WORDS` and returns its exit status.
 
-    It handles signals itself: it finishes its step, saves, and says so. This process waits for it.
+    That process handles signals itself: it finishes its step and saves. This process waits for it.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # A terminal sends Ctrl-C to both. Not SIG_IGN, which the sweep would inherit.
@@ -25,5 +25,5 @@ def run_train(script: Path, words: Sequence[str], *, folder: Path | None, enviro
 
 
 def quoted(path: Path) -> str:
-    """Quotes a path as Hydra's grammar wants it for a value."""
+    """Quotes a path as a value in Hydra's grammar."""
     return QuotedString(str(path), Quote.single).with_quotes()

@@ -1,1 +1,1 @@
-"""Composing and checking the configuration, without anything heavy."""
+"""Composes and checks the configuration, without heavy imports."""

@@ -1,4 +1,4 @@
-"""Checks a whole configuration before anything is read or written. Imports nothing heavy."""
+"""Checks the whole configuration before anything is read or written. Imports nothing heavy."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -42,19 +42,19 @@ REQUIRED = {
     "seed": "0",
     "monitor": "val/loss",
 }
-"""Groups and values that every run needs → an example."""
+"""Required groups and values → an example."""
 
 KNOWN_KEYS = {
     "engine": ("name",),
     "regularization": ("l1", "l2", "applies_to", "max_norm"),
     "augmentation": ("noise", "mixup", "shift"),
 }
-"""Group → its keys, where no class says which it takes."""
+"""Group → its keys, for groups without a class whose signature defines them."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
 }  # fmt: skip
-"""Names that other projects give to what has another one here → what to try."""
+"""Names in other projects → the name to use here."""
 
 CLASS_WEIGHTS = "loss.class_weights"
 
@@ -62,18 +62,18 @@ TABLE = "mlplab.data.table.table_source.table"
 ARRAYS = "mlplab.data.arrays.arrays"
 
 PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP")
-"""The networks of the project, whose options have rules."""
+"""The project's own networks, whose options have rules."""
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
-    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several machines.
+    """Refuses a sweep's job that `check` refuses, or that needs several machines.
 
     Raises:
         UserError: for the first fault.
     """
     check(config)
     if _select(config, "trainer.num_nodes", 1) != 1:
-        # A launcher gives a job one process, on one machine.
+        # A launcher gives each job one process on one machine.
         raise UserError(
             "a sweep's jobs must each run on one machine", f"trainer.num_nodes={config.trainer.num_nodes} with -m",
             "one run at a time, without -m: docs/scaling.md",
@@ -85,12 +85,12 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
 
     Args:
         config: whole.
-        resume: whether it is that of a run which goes on; those of earlier releases may hold more keys.
+        resume: whether a run resumes; configurations of earlier releases may have more keys.
 
     Raises:
-        UserError: for the first value that breaks its rule, or the first two that do not go together.
+        UserError: for the first value that breaks its rule, or the first incompatible pair.
     """
-    # First, as all other checks read values below these groups.
+    # First, as all other checks read values in these groups.
     for group, example in REQUIRED.items():
         if config.get(group) is None:
             raise UserError(f"{group} must be chosen", f"{group}=null", f"{group}={example}")
@@ -113,9 +113,9 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
 
 
 def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
-    """Returns the rules that hold where these classes are chosen: group → its `_target_`, or None."""
+    """Returns the rules that apply to the chosen classes, given as group → its `_target_`, or None."""
     rules = dict(RULES)
-    # Classes of the user's own may mean other things by the same names.
+    # The user's own classes may use the same names for other things.
     if targets.get("model") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
     if targets.get("data") == TABLE:
@@ -127,13 +127,13 @@ def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
         rules["data.path"] = FILE
     if str(targets.get("optimizer")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
-    # Code of one's own is asked for its signature once it is imported.
+    # The signature of the user's own code is checked once it is imported.
     own = tuple(f"{group}." for group in ("loss", "scheduler") if targets.get(group) is not None)
     return {key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(own)}
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Refuses settings of a sweep itself that cannot be carried out.
+    """Refuses invalid settings of a sweep itself.
 
     Raises:
         UserError: for the first value that breaks its rule.
@@ -149,7 +149,7 @@ def check_sweep(config: DictConfig) -> None:
 
 
 def check_settings(part: str, settings: Mapping[str, Any]) -> None:
-    """Refuses settings of a sweeper or a launcher that cannot be carried out.
+    """Refuses invalid settings of a sweeper or launcher.
 
     Args:
         part: `hydra.sweeper` or `hydra.launcher`.
@@ -166,12 +166,12 @@ def check_settings(part: str, settings: Mapping[str, Any]) -> None:
 
 
 def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
-    # null is a value, so a missing key needs a mark of its own.
+    # null is a value, so a missing key needs its own marker.
     absent = object()
     for key, rule in rules.items():
         value = _select(config, key, absent)
         if value is not absent and not rule.holds(value):
-            # A value of the environment may be a password: it is neither shown nor made a suggestion of.
+            # A value from the environment may be a password, so it is neither shown nor suggested.
             printed = reduce(lambda node, name: node[name], key.split("."), without_secrets(config))
             near = nearest(value, rule) if printed == value else rule.example
             raise UserError(f"{key} must be {rule.requirement}", f"{key}={shown(printed)}", f"{key}={near}")
@@ -185,7 +185,7 @@ def _select(config: DictConfig, key: str, default: Any = None) -> Any:
 
 def _loss_fits_task(config: DictConfig) -> None:
     task, loss = _select(config, "data.task"), _select(config, "loss.name")
-    # The task of a table may be known only once its target is read: the loss is checked again then.
+    # A table's task may be known only after its target is read; then the loss is checked again.
     if loss is None or loss == "auto" or task not in LOSSES or loss in LOSSES[task]:
         return
     fitting = LOSSES[task]
@@ -197,7 +197,7 @@ def _loss_fits_task(config: DictConfig) -> None:
 
 
 def _require_known_keys(config: DictConfig) -> None:
-    """Refuses keys that nothing reads: a typing error would have no effect, and no message."""
+    """Refuses keys that nothing reads: a typing error would be ignored silently."""
     for group, known in KNOWN_KEYS.items():
         for key, value in (config.get(group) or {}).items():
             if key not in known and not _is_in_conf(group, key):
@@ -211,7 +211,7 @@ def _require_known_keys(config: DictConfig) -> None:
     added = [word.lstrip("+") for word in words if word.startswith("+")]
     if not added:
         return
-    # Files of conf/ may hold keys of the user's own, for code of the user's own: only what was typed is in question.
+    # Files in conf/ may hold extra keys for the user's own code, so only typed keys are checked.
     conf = project_root() / "conf"
     own: Any = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
     present = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
@@ -221,7 +221,7 @@ def _require_known_keys(config: DictConfig) -> None:
         name, _, value = word.partition("=")
         name = name.partition("@")[0]
         is_known = any(f"{key}.".startswith(f"{name}.") for key in present)
-        # A group of conf/ names a class, which says what it takes.
+        # The group names a class, whose signature defines its options.
         group = re.split("[./]", name)[0]
         if is_known or group in groups or (conf / group).is_dir() or _is_referred_to(config, name):
             continue
@@ -233,13 +233,13 @@ def _require_known_keys(config: DictConfig) -> None:
 
 
 def _is_in_conf(group: str, key: Any) -> bool:
-    """Returns whether conf/config.yaml, which may be the user's, has a key in a group."""
+    """Returns whether conf/config.yaml, which the user may have edited, has a key in a group."""
     whole = yaml.safe_load((project_root() / "conf" / "config.yaml").read_text(encoding="utf-8"))
     return key in ((whole.get(group) or {}) if group else whole)
 
 
 def _is_referred_to(config: DictConfig, name: str) -> bool:
-    """Returns whether a value of the configuration holds `${NAME}`, or a part of it."""
+    """Returns whether any value of the configuration refers to `${NAME}` or a part of it."""
     texts = map(str, flat(OmegaConf.to_container(config)).values())
     return any(re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", text) for text in texts)
 
@@ -258,7 +258,7 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    # The one of them that is chosen by a group of its own.
+                    # The only one that is chosen by its own group.
                     f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
                 )
 
@@ -269,10 +269,10 @@ def _trainer_flags_are_known(config: DictConfig) -> None:
 
 
 def require_trainer_flag(flag: str, given: str) -> None:
-    """Refuses flags that Lightning's Trainer does not have, and those that a run sets itself.
+    """Refuses flags that Lightning's Trainer does not have, and flags that a run sets itself.
 
     Raises:
-        UserError: with the nearest name, or where it is chosen.
+        UserError: suggests the nearest name, or where the flag is chosen.
     """
     if flag in CHOSEN_ELSEWHERE:
         raise UserError(f"what trainer.{flag} says must be chosen elsewhere", given, CHOSEN_ELSEWHERE[flag])
@@ -285,8 +285,7 @@ def require_trainer_flag(flag: str, given: str) -> None:
 
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
-    # Several classifications are labels, which have scores of their own.
-    # A module of one's own logs what it likes.
+    # Several classifications are labels, which have other scores. The user's own module may log any names.
     if config.get("module") is None:
         own = [str(name) for name in config.get("metrics") or {}]
         known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
@@ -300,14 +299,14 @@ def _monitor_exists(config: DictConfig) -> None:
 
 
 def require_metric(key: str, metric: str, mode: str, task: str | None, own: Sequence[str] = ()) -> None:
-    """Refuses a metric that the task does not have; if the task is not known yet, that no task has.
+    """Refuses a metric that the task does not have, or if the task is still unknown, that no task has.
 
     Args:
         key: of the configuration, for the message.
         metric: as `val/NAME`.
         mode: `min` or `max`.
         task: its kind.
-        own: names of metrics of conf/metrics. Those that have several values, have them as `val/NAME_VALUE`.
+        own: names of metrics of conf/metrics. A metric with several values has them as `val/NAME_VALUE`.
 
     Raises:
         UserError: there is no such metric, or `mode` is not its direction.
@@ -324,10 +323,10 @@ def require_metric(key: str, metric: str, mode: str, task: str | None, own: Sequ
 
 
 def direction_of(key: str, metric: str, task: str | None, own: Sequence[str] = ()) -> str:
-    """Returns whether `min` or `max` is the good direction of a metric; nothing for one of one's own.
+    """Returns the good direction of a metric, `min` or `max`; nothing for the user's own metric.
 
     Args:
-        key: as for `require_metric`, and so the others.
+        key: as for `require_metric`.
         metric: as `val/NAME`.
         task: its kind.
         own: names of metrics of conf/metrics.
@@ -391,7 +390,7 @@ def _fold_is_one_of_the_folds(config: DictConfig) -> None:
 
 
 def _algorithm_has_a_limit(config: DictConfig) -> None:
-    # Nothing would be clipped, without a word.
+    # Nothing would be clipped, silently.
     algorithm = _select(config, "trainer.gradient_clip_algorithm", "norm")
     if algorithm != "norm" and not _select(config, "trainer.gradient_clip_val"):
         raise UserError(
@@ -419,8 +418,8 @@ def _numeric_embedding_has_the_options(config: DictConfig) -> None:
 def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
-    # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
-    # A limit on the weights would move them behind its back.
+    # L-BFGS estimates curvature from differences of gradients, which clipping and accumulation distort. A limit on the
+    # weights would change them between its steps.
     for key, neutral in (
         ("trainer.gradient_clip_val", None),
         ("trainer.accumulate_grad_batches", 1),
@@ -517,7 +516,7 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
 
 def _averaging_begins_in_time(config: DictConfig) -> None:
     start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
-    # The weights of one epoch are no mean.
+    # The weights of a single epoch are not a mean.
     if start is not None and most not in (None, -1) and start >= most:
         raise UserError(
             "callbacks.averaging.start_epoch must be below trainer.max_epochs",
@@ -537,7 +536,7 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
             f"{name}.low={high / 1e8:g}",
         )  # fmt: skip
     for key, neutral, choice in (
-        # The test raises the rate at each step: a schedule would change it too, and accumulation would skip steps.
+        # The test sets the rate at each step: a schedule would change it too, and accumulation would skip steps.
         ("scheduler.name", "none", "scheduler"),
         ("trainer.accumulate_grad_batches", 1, "trainer.accumulate_grad_batches"),
         ("trainer.devices", 1, "trainer.devices"),
@@ -572,4 +571,4 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _averaging_begins_in_time,
     _range_test_has_the_rate_to_itself,
 )
-"""Checks of values that are each possible, but not together."""
+"""Checks for incompatible values."""

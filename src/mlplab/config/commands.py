@@ -1,4 +1,4 @@
-"""Spells commands of the project so that they can be typed in the current folder. Imports nothing heavy."""
+"""Formats the project's commands as typed in the current folder. Imports nothing heavy."""
 
 import shlex
 import shutil
@@ -11,18 +11,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def command(script: str, *words: str) -> str:
-    """Spells the command that runs a script of the project: `python train.py optimizer.lr=0.1`."""
+    """Formats the command that runs a script of the project: `python train.py optimizer.lr=0.1`."""
     return " ".join([_python(), shortest(ROOT / script), *map(shlex.quote, words)])
 
 
 def install(extra: str) -> str:
-    """Spells the command that installs the packages of an extra."""
+    """Formats the command that installs an extra."""
     project = shlex.quote(f"{shlex.split(shortest(ROOT))[0]}[{extra}]")
     return f"{_python()} -m pip install -c {shortest(ROOT / 'constraints.txt')} -e {project}"
 
 
 def same_command(directory: Path, is_named: bool) -> str:
-    """Names the command that goes on with a sweep: the same one, or one with the name that was made for the sweep.
+    """Describes the command that continues a sweep: the same one, with the sweep's generated name if it needs that.
 
     Args:
         directory: of the sweep.
@@ -35,13 +35,13 @@ def same_command(directory: Path, is_named: bool) -> str:
 
 
 def _python() -> str:
-    # Without an activated environment there may be no python, or one that lacks this project.
+    # Without an activated environment, python may be missing or lack this project.
     found = shutil.which("python")
     return "python" if found is not None and Path(found) == Path(sys.executable) else shortest(Path(sys.executable))
 
 
 def typed_overrides() -> list[str]:
-    """Returns what was typed, where Hydra runs."""
+    """Returns the typed overrides; empty outside of Hydra."""
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

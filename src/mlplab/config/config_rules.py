@@ -41,7 +41,7 @@ def _is_folder_name(text: str) -> bool:
 # NumPy's and Lightning's seeds are below 2**32.
 SEED = Rule(lambda v: is_integer(v) and 0 <= v < 2**32, "an integer from 0 to 4294967295", "0")
 LIMIT = Rule(lambda v: v is None or (is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100")
-# Lightning goes by the type: 1.0 is all batches, 1 is one batch.
+# Lightning distinguishes by type: 1.0 is all batches, 1 is one batch.
 FRACTION_OR_COUNT = Rule(
     lambda v: v is None or (is_integer(v) and v >= 0) or (isinstance(v, float) and 0 <= v <= 1),
     "a share in [0.0, 1.0], or a number of batches",
@@ -82,7 +82,7 @@ RULES: dict[str, Rule] = {
     "data.batch_size": Rule(
         lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
-    # Not 0, as a run selects its weights by the validation.
+    # Not 0, as validation selects the best weights.
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": replace(SHARE, example="0.15"),
     "data.split_seed": SEED,
@@ -182,7 +182,7 @@ RULES: dict[str, Rule] = {
         "0.5",
     ),
     "trainer.num_sanity_val_steps": Rule(lambda v: is_integer(v) and v >= -1, "an integer of -1 or more", "0"),
-    # The form that Lightning's Timer reads.
+    # The format of Lightning's Timer.
     "trainer.max_time": Rule(
         lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", v) is not None),
         "null, or days:hours:minutes:seconds with two digits each",
@@ -227,8 +227,8 @@ RULES: dict[str, Rule] = {
 
 FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
 
-# These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
-# the same names, and checks them itself.
+# These hold for the project's own choices. The user's own optimizer or model may use the same names for other things,
+# and checks them itself.
 MLP_RULES = {name: option.rule for name, option in MLP_OPTIONS.items()}
 
 OPTIMIZER_RULES: dict[str, Rule] = {
@@ -289,7 +289,7 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.sweeper.sampler_options": _OPTIONS,
     "hydra.sweeper.pruner_options": _OPTIONS,
     "hydra.sweeper.tuning_seeds": _SEEDS,
-    # Their number, too, for a search.
+    # A search also accepts their number.
     "hydra.sweeper.seeds": optional(
         replace(
             _SEEDS,

@@ -9,7 +9,7 @@ from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.objectives.options import mode_of
 from mlplab.rules import shown
 
-# None is a value of the configuration, so a missing key needs a mark of its own.
+# None is a value of the configuration, so a missing key needs its own marker.
 ABSENT = object()
 
 ADDED = {
@@ -30,13 +30,13 @@ ADDED = {
     **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
     "model.numeric_embedding": "none",
 }
-"""Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
+"""Option that release 0.5.0 lacked → the value with which its runs and sweeps continue unchanged."""
 
 CHANGED = {"model.dropout": (0.2, 0.0)}
-"""Option → its default in release 0.5.0, and now. A sweep that began with the former goes on with it."""
+"""Option → its default in release 0.5.0, and now. A sweep that began with the old default keeps it."""
 
 COLLECTIONS = ("callbacks.", "logger.", "metrics.")
-"""Groups whose entries are parts, not options: a run keeps those that it began with."""
+"""Groups whose entries are parts, not options; a run keeps its initial entries."""
 
 
 NOT_LEARNED = (
@@ -46,7 +46,7 @@ NOT_LEARNED = (
     "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
     "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
 )  # fmt: skip
-"""Options that do not affect what is learned, and may change when a run resumes."""
+"""Options that may change when a run resumes, as they do not affect what is learned."""
 
 
 MAY_DIFFER = (
@@ -56,11 +56,11 @@ MAY_DIFFER = (
 """Options that may differ between launches of one sweep, as they do not affect what is learned."""
 
 MOST_SHOWN = 8
-"""Changed options in a message."""
+"""Maximum of changed options in a message."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Flattens nested dicts: dotted key → value that is no dict."""
+    """Flattens nested dicts: dotted key → value that is not a dict."""
     if not isinstance(node, Mapping):
         return {prefix.removesuffix("."): node}
     return {key: value for name, part in node.items() for key, value in flat(part, f"{prefix}{name}.").items()}
@@ -74,7 +74,7 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
         now: the present one.
         free: keys to ignore, with all keys below them.
     """
-    # Dotted keys let a whole group be compared with one that has other keys.
+    # With dotted keys, groups with different keys can be compared.
     before, after = flat(then), flat(now)
     for values in (before, after):  # release 0.5.0 wrote the mode itself
         if str(values.get("mode")).startswith("${mode_of:"):
@@ -85,12 +85,12 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
 
 
 def extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str] = ()) -> dict[str, Any]:
-    """Returns a former configuration with the options that conf/ has gained since, at the values that it has now.
+    """Returns a former configuration, with options that conf/ has gained since at their current values.
 
     Args:
         then: the former configuration, as nested dicts.
         now: what conf/ composes today.
-        typed: dotted keys that a command line gives, which are no defaults.
+        typed: dotted keys on the command line, which are not defaults.
     """
     return _extended(then, now, typed, "")
 
@@ -117,9 +117,9 @@ def is_below(key: str, names: Collection[str]) -> bool:
 
 
 def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
-    """Says in one line which options `extended` has added, but for those of `free`; empty where there are none."""
+    """Describes in one line the options that `extended` has added, except those of `free`; empty if none."""
     before = flat(then)
-    # null is what an option has that changes nothing.
+    # An option with the value null changes nothing.
     new = {k: v for k, v in flat(now).items() if k not in before and v is not None and not is_below(k, (*free, *ADDED))}
     told = ", ".join(f"{key}={shown(value)}" for key, value in new.items())
     return f"new     {told}: {what} began without, and takes the default that conf/ has now" if told else ""
@@ -145,17 +145,17 @@ def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
 def require_same(
     then: Any, now: Any, what: str, may_differ: tuple[str, ...] = MAY_DIFFER, typed: Collection[str] | None = None
 ) -> None:
-    """Refuses a job or a search that goes on with another configuration than it was begun with.
+    """Refuses to continue a job or search with another configuration than it began with.
 
     Args:
-        then: the configuration that it was begun with, in plain values.
-        now: the configuration that it would go on with.
+        then: the configuration that it began with, in plain values.
+        now: the configuration to continue with.
         what: name of the job or the search, for the message.
         may_differ: options that may differ, with all that is below them.
-        typed: names on the command line, where they are known: a difference in none of them comes from conf/.
+        typed: names on the command line, if known; any other difference comes from conf/.
 
     Raises:
-        UserError: with each value that differs.
+        UserError: lists the values that differ.
     """
     changed = changes(then, now, may_differ)
     if changed:

@@ -1,4 +1,4 @@
-"""Reads what a machine keeps for itself: the variables of .env, and which file of conf/local is chosen."""
+"""Reads machine-specific settings: the variables of .env, and the chosen file of conf/local."""
 
 import os
 import re
@@ -10,23 +10,23 @@ from mlplab.errors import UserError
 FILE = Path(__file__).resolve().parents[3] / ".env"
 
 LOCAL = "MLPLAB_LOCAL"
-"""Variable of the environment that chooses a file of conf/local."""
+"""Environment variable that chooses a file of conf/local."""
 
 LINE = re.compile(
     r"(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*="
     r"\s*(?:'(?P<single>[^'\0]*)'|\"(?P<double>[^\"\0]*)\"|(?P<bare>[^'\"#\s][^\0]*?|))(?:\s+#.*)?",
     re.ASCII,
 )
-"""KEY=VALUE, perhaps with quotes around the value, and a remark behind it. Nothing is replaced in a value."""
+"""Matches KEY=VALUE, with optional quotes and a comment. Values are taken literally."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Parses a file of lines KEY=VALUE; there are none if there is no such file.
+    """Parses a file of lines KEY=VALUE; empty if the file is missing.
 
     Raises:
-        UserError: it is no text, or a line is something else, or gives a variable again.
+        UserError: it is not text, or a line has another form or repeats a variable.
     """
-    # An environment of Python's may have the same name, and is a folder.
+    # A Python environment, which is a folder, may have the same name.
     if not path.is_file():
         return {}
     try:
@@ -38,7 +38,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         match = LINE.fullmatch(line)
-        # Neither message shows the line, which may hold a password.
+        # No message shows the line, which may hold a password.
         if match is None:
             raise UserError(f"{path} must hold lines KEY=VALUE", f"line {number} is none", f"# before line {number}")
         name, *values = match.groups()
@@ -49,10 +49,10 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def load_env_file() -> None:
-    """Sets the variables of .env that are not set already.
+    """Sets those variables of .env that are not set yet.
 
     Raises:
-        UserError: the file cannot be read, or conf/local has no such file as the environment chooses.
+        UserError: the file cannot be read, or conf/local lacks the chosen file.
     """
     for name, value in read_env_file(FILE).items():
         os.environ.setdefault(name, value)
@@ -64,16 +64,16 @@ def load_env_file() -> None:
 
 
 def local_choice() -> str:
-    """Returns which file of conf/local this machine takes."""
+    """Returns this machine's choice of a file in conf/local."""
     is_there = (FILE.parent / "conf" / "local" / "default.yaml").is_file()
     return os.environ.get(LOCAL) or ("default" if is_there else "none")
 
 
 def describe_env_file() -> str:
-    """Names the variables of .env in one line, without their values; returns "" if there are none."""
+    """Lists the variables of .env in one line, without values; empty if there are none."""
     try:
         values = read_env_file(FILE)
-    except UserError:  # somebody has edited it meanwhile
+    except UserError:  # edited meanwhile
         return ""
     taken = [name for name, value in values.items() if os.environ.get(name) == value]
     kept = [name for name in values if name not in taken]

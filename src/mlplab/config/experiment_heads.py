@@ -1,4 +1,4 @@
-"""Reads the comment with which a file of conf/experiment/ begins: what the experiment shows, and what to expect."""
+"""Reads the head comment of a file in conf/experiment/: what the experiment shows, and what to expect."""
 
 import re
 import shutil
@@ -13,20 +13,20 @@ from omegaconf import DictConfig
 from mlplab.errors import printable
 
 WIDEST = 120
-"""Columns of the text at most, on terminals that are wider."""
+"""Maximum width of the text in columns."""
 
 INDENT = 8
-"""Columns before the text of a line, as of the other lines that a run prints: `data    …`, `model   …`."""
+"""Columns before the text, as in a run's other lines: `data    …`, `model   …`."""
 
 KEY = re.compile(rf"([A-Z][a-z]{{1,{INDENT - 2}}}):\s{{2,}}")
-"""Begins an entry of a head, such as `Shows:    …`, with two blanks at least; its further lines are indented."""
+"""Matches the beginning of an entry, `Shows:    …`, with at least two blanks; further lines are indented."""
 
 Entries = list[tuple[str, str]]
 """Key (`shows`, or `about` for the text before the first key) and text without line breaks."""
 
 
 def read_head(path: Path) -> Entries:
-    """Reads the comment lines at the beginning of a file, without the `@package` line; empty if there are none."""
+    """Reads the comment lines at the head of a file, without the `@package` line; empty if there are none."""
     entries: Entries = []
     is_new = True
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -39,7 +39,7 @@ def read_head(path: Path) -> Entries:
         elif not text.strip() or text.startswith("@package"):
             is_new = True
             continue
-        elif is_new or re.match(r"\s*[-*] ", text):  # items of a list keep lines of their own
+        elif is_new or re.match(r"\s*[-*] ", text):  # list items keep their own lines
             entries.append(("" if entries else "about", text.strip()))
         else:
             entries[-1] = (entries[-1][0], f"{entries[-1][1]} {text.strip()}")
@@ -48,11 +48,10 @@ def read_head(path: Path) -> Entries:
 
 
 def chosen_heads(hydra: HydraConf | DictConfig) -> Entries:
-    """Reads the heads of the experiments that a command chooses, one after the other.
+    """Reads the head comments of the experiments that a command chooses, one after the other.
 
     Args:
-        hydra: Hydra's own part of the configuration: of a single run or a job, or of a sweep, which may go over
-            several experiments.
+        hydra: Hydra's own part of the configuration, of a run, a job, or a sweep, which may cover several experiments.
     """
     files = [
         Path(source.path) / "experiment" / f"{name}.yaml"
@@ -69,7 +68,7 @@ def _chosen(hydra: HydraConf | DictConfig) -> list[str]:
     chosen = [hydra.runtime.choices.get("experiment")]
     if typed:
         override = OverridesParser.create().parse_override(typed[-1])
-        # Hydra composes a sweep without what it goes over.
+        # Hydra composes a sweep without its swept overrides.
         chosen = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     names = [name for one in chosen for name in (one if isinstance(one, list) else [one])]
     return list(dict.fromkeys(str(name) for name in names if name is not None))

@@ -1,9 +1,9 @@
-"""Names that code of earlier versions had, and what it is called now. Imports nothing of the project."""
+"""Maps names of code in earlier versions to present ones. Imports nothing of the project."""
 
 from typing import Any
 
 NAMES: tuple[str, ...] = ("mlplab",)
-"""Names that this package has had, today's last. Each but the last may stand in files of earlier runs."""
+"""Names of this package over time, the present one last. Files of earlier runs may contain the others."""
 
 RENAMED = {
     "mlplab.callbacks.Divergence": "mlplab.callbacks.NonFiniteGuard",
@@ -14,11 +14,11 @@ RENAMED = {
     "lightning.pytorch.loggers.MLFlowLogger": "mlplab.loggers.experiment_trackers.ResumableMLFlowLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
-"""Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
+"""Name of code in an earlier version's conf/ → its present name, so that runs with the old name resume."""
 
 
 def present_name(name: Any) -> Any:
-    """Returns what code of an earlier version is called now; anything else as it is."""
+    """Returns the present name of an earlier version's code; any other name as it is."""
     if not isinstance(name, str):
         return name
     for former in NAMES[:-1]:
@@ -28,11 +28,11 @@ def present_name(name: Any) -> Any:
 
 
 def use_present_names(node: Any) -> None:
-    """Replaces the `_target_`s of earlier versions in nested dicts and lists by today's, in place."""
+    """Replaces `_target_`s of earlier versions by present ones, in place in nested dicts and lists."""
     waiting, seen = [node], set()
     while waiting:
         part = waiting.pop()
-        # What somebody else wrote may contain itself.
+        # An untrusted container may contain itself.
         if not isinstance(part, dict | list) or id(part) in seen:
             continue
         seen.add(id(part))

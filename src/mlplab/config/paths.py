@@ -1,4 +1,4 @@
-"""Checks files and directories that the user names. Imports nothing heavy."""
+"""Checks the user's files and directories. Imports nothing heavy."""
 
 import os
 import re
@@ -12,10 +12,10 @@ from mlplab.errors import UserError, first_of
 
 
 def require_file(path: Path, key: str) -> None:
-    """Refuses a path that is no file, or an empty one.
+    """Refuses a path that is not a file, or an empty file.
 
     Raises:
-        UserError: with the nearest name in its folder.
+        UserError: suggests the nearest name in the folder.
     """
     try:
         if path.is_dir():
@@ -28,14 +28,14 @@ def require_file(path: Path, key: str) -> None:
         if not path.is_file():
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
-            # Endings are compared apart: houses.csv is nearer to houses.parquet than to mouse.csv.
+            # Endings are compared separately: houses.csv is nearer to houses.parquet than to mouse.csv.
             near = nearest_name(path.stem, [Path(name).stem for name in names])
             likely = next((name for name in names if Path(name).stem == near), None)
-            # Of files that have another name altogether, the user knows which is meant.
+            # Without a similar name, no file is suggested.
             others = f"another file of that folder: {first_of(names, 5)}" if names else "the path of another file"
             hint = f"{key}={folder / likely}" if likely else others
             raise UserError(f"{key} must be a file that exists", f"there is no {path}", hint)
-        # Only opening shows whether it may be read.
+        # Only opening it shows whether it may be read.
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
@@ -45,23 +45,23 @@ def require_file(path: Path, key: str) -> None:
 
 
 def is_pipe(path: Path) -> bool:
-    """Checks for what can be read only once: a named pipe, standard input, a process substitution."""
+    """Returns whether a path can be read only once: a named pipe, standard input, a process substitution."""
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # what is no name of a file, such as one with a zero byte
+    except (OSError, ValueError):  # not a file name, such as one with a zero byte
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def require_data_file(path: Path, key: str) -> None:
-    """Refuses what cannot be a table before anything is read: no file, an empty one, a folder without Parquet files.
+    """Refuses a path that cannot be a table: no file, an empty one, or a folder without Parquet files.
 
     Raises:
         UserError: with the nearest name.
     """
     if is_pipe(path) or (path.is_dir() and parquet_files(path)):
         return
-    # Names of pipes that a shell or a program opens before the command begins.
+    # Pipes that a shell or a program opens before the command begins.
     if re.match(r"/dev/(stdin|fd/\d+)$|/proc/self/fd/\d+$", str(path)) and not path.is_file():
         raise UserError(
             f"{key} must be a file, or a pipe that is open",
@@ -89,14 +89,14 @@ def find_run(path: Path, key: str = "run") -> tuple[Path, Path]:
         key: the option it was given for, in messages.
 
     Raises:
-        UserError: there is none; with the nearest name.
+        UserError: there is none; suggests the nearest name.
     """
     if path.is_file():
         folder = path.absolute().parent
         # A checkpoint that was copied elsewhere has no directory of a run around it.
         return folder.parent if folder.name == "checkpoints" else folder, path
     require_folder_of_run(path, key)
-    # A kill between two renames leaves previous.ckpt alone.
+    # A kill between two renames leaves only previous.ckpt.
     for name in ("best", "last", "previous"):
         checkpoint = path / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():
@@ -109,7 +109,7 @@ def find_run(path: Path, key: str = "run") -> tuple[Path, Path]:
 
 
 def latest_run(runs: Path) -> Path:
-    """Returns the directory of the run that was begun last, by its name.
+    """Returns the directory of the latest run, by name.
 
     Raises:
         UserError: there is none.
@@ -121,14 +121,14 @@ def latest_run(runs: Path) -> Path:
 
 
 def require_folder_of_run(path: Path, key: str) -> None:
-    """Refuses a path that is no folder.
+    """Refuses a path that is not a folder.
 
     Args:
         path: as the user gave it.
         key: the option it was given for, in messages.
 
     Raises:
-        UserError: with the nearest name beside it.
+        UserError: suggests the nearest name beside it.
     """
     if path.is_dir():
         return
@@ -142,12 +142,12 @@ def require_folder_of_run(path: Path, key: str) -> None:
 
 def shortest(path: Path) -> str:
     """Formats a path as one would type it in the current folder."""
-    relative = os.path.relpath(path)  # longer than the absolute path if it leads up by two folders or more
+    relative = os.path.relpath(path)  # a relative path that leads up two folders or more is no shorter
     return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)
 
 
 def in_a_path(name: str) -> str:
-    """Spells a name by letters, digits, points, dashes and underscores; empty if that leaves none of it."""
-    # Without their accents, as ä is a letter of a and a mark.
+    """Reduces a name to letters, digits, points, dashes and underscores; may be empty."""
+    # Decomposes ä into a and a mark, which is dropped.
     plain = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")

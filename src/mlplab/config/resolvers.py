@@ -1,4 +1,4 @@
-"""Registers the names that conf/ may use inside ${…}, and resolves a configuration without its secrets."""
+"""Registers the resolvers of conf/, `${…}`, and resolves a configuration without its secrets."""
 
 import functools
 import re
@@ -21,25 +21,25 @@ from mlplab.objectives.options import mode_of
 from mlplab.slurm import is_requeued, name_of_command
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-"""Lacks characters that are easily confused: 0 and o, 1 and l."""
+"""Letters and digits without easily confused ones: 0 and o, 1 and l."""
 
 NOT_DESCRIBING = ("hydra", "logger", "paths", "resume", "sweep", "trust")
-"""Groups whose overrides are no part of the name of a job."""
+"""Groups whose overrides are left out of job names."""
 
 NAME_LENGTH = 100
 
 TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"
-"""Matches the time with which the name of a run begins."""
+"""Matches the time at the beginning of a run's name."""
 
 
 def new_run_name(logs: str = "", name: Any = None) -> str:
     """Makes a unique name that sorts by time: 2026-05-01_12-30-59_k3f9qx, or …_baseline_k3f9qx with a given name.
 
-    In a job of SLURM it ends with the number of the job. If the job is queued again, the name stays the same.
+    In a SLURM job it ends with the job's number, and stays the same if the job is requeued.
 
     Args:
-        logs: whose runs/ and sweeps/ hold what the job has begun before.
-        name: that the user gave.
+        logs: folder whose runs/ and sweeps/ hold what the job began before.
+        name: given by the user.
     """
     of_job, given = name_of_command(sys.argv[1:]), "" if name is None else in_a_path(str(name))
     if of_job and is_requeued():
@@ -53,8 +53,8 @@ def new_run_name(logs: str = "", name: Any = None) -> str:
 
 
 def _run_name(name: Any = None, *, _root_: Any) -> str:
-    """Makes the name of a run once for a configuration, and for the copies of it that Hydra makes."""
-    # As use_cache=True does, which OmegaConf has not for resolvers that look at the configuration.
+    """Makes a run's name once for a configuration and all copies that Hydra makes of it."""
+    # A cache of our own: OmegaConf has no use_cache=True for resolvers that read the configuration.
     cache = OmegaConf.get_cache(_root_)["run_name"]
     key = (str(name),)
     if key not in cache:
@@ -64,11 +64,11 @@ def _run_name(name: Any = None, *, _root_: Any) -> str:
 
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
-    """Names the directory of a sweep's job by its overrides: 3_optimizer-sgd_dropout-0.5.
+    """Makes the directory name of a sweep's job from its overrides: 3_optimizer-sgd_dropout-0.5.
 
     The name consists of letters, digits, points, dashes and underscores, so that it needs no quotes anywhere.
     """
-    if isinstance(overrides, ListConfig):  # unresolved: a value of the environment is no part of a name
+    if isinstance(overrides, ListConfig):  # unresolved, as names must not contain values from the environment
         overrides = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
     words = [str(number)]
     for override in overrides:
@@ -99,33 +99,33 @@ def project_root() -> Path:
 def _parse_once() -> None:
     """Makes OmegaConf cache the syntax tree of a string with `${…}`: parsing it takes longer than resolving it.
 
-    Every run resolves the same ten strings a few dozen times, and so does every job of a sweep.
+    Every run, and every job of a sweep, resolves the same ten strings a few dozen times.
     """
-    # Each of the two has imported the function under a name of its own.
+    # Both modules have imported the function, so both names are replaced.
     for module in (omegaconf.base, omegaconf._utils):
         parse = getattr(module, "parse", None)
         if parse is not None and not hasattr(parse, "cache_info"):
             module.parse = functools.lru_cache(maxsize=1024)(parse)  # type: ignore[attr-defined]
 
 
-# A variable of the environment cannot contain a zero byte, so no value holds this text by chance.
+# An environment variable cannot contain a zero byte, so no value has this text by chance.
 MARK = "\0environment"
-"""Stands for a value of the environment while a configuration is resolved."""
+"""Placeholder for values from the environment while a configuration is resolved."""
 
 
 def without_secrets(config: DictConfig, keys: Sequence[str] | None = None) -> dict[str, Any]:
     """Resolves a configuration for people, except values that come from the environment.
 
-    A password or a token is given as `${oc.env:…}` so that it is written nowhere. Such a value, and every value that is
-    made of it, stays as it stands in the configuration.
+    Passwords and tokens are given as `${oc.env:…}` so that they are not written anywhere. Such a value, and any value
+    derived from it, stays unresolved.
 
     Args:
         config: whole.
         keys: of the values to return; None for all.
     """
-    # OmegaConf has no public way to read a resolver that is registered.
+    # OmegaConf has no public access to registered resolvers.
     resolver = BaseContainer._resolvers["oc.env"]
-    # The mark passes through interpolations of interpolations, so values made of a secret are found as well.
+    # The placeholder passes through nested interpolations, so values derived from a secret are found too.
     OmegaConf.register_new_resolver("oc.env", lambda *arguments: MARK, replace=True)
     try:
         values: dict[str, Any] = _resolved(config, keys)
@@ -144,7 +144,7 @@ def _resolved(node: Any, keys: Any = None) -> Any:
         raw = node._get_node(key)
         try:
             value = _resolved(node[key])
-        except Exception:  # a number, for example, cannot be made of the mark
+        except Exception:  # the placeholder cannot become a number, for example
             value = MARK
         is_secret = isinstance(value, str) and MARK in value
         values[key] = str(raw._value()) if is_secret else value  # type: ignore[union-attr]

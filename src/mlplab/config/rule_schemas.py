@@ -1,4 +1,4 @@
-"""Makes JSON schemas of rules and types, by which editors mark mistakes in conf/."""
+"""Makes JSON schemas from rules and types, so that editors mark mistakes in conf/."""
 
 import re
 import typing
@@ -11,20 +11,20 @@ from mlplab.rules import Rule
 
 Schema = dict[str, Any]
 
-# A value may be made of others, or be still missing.
+# A value may be an interpolation, or still missing.
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
-"""Type of Python → its name in a schema."""
+"""Python type → its name in a schema."""
 
 NUMBERS = (-(10**12), -(10**6), -1000, -10, -2, -1, 0, 1, 2, 3, 5, 10, 16, 20, 32, 50, 64, 100, 1000, 10**6, 10**12)
 SHARES = (-0.5, 1e-9, 1e-6, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999, 1.5, 2.5)
 TEXTS = ("some text", "a_name", "/a/path.csv", ";", "%d", "latin-1")
-"""Values that a rule is tried with. A rule that takes one of `TEXTS` takes any text."""
+"""Texts for trying a rule: a rule that accepts one of them accepts any text."""
 
 
 def schema_of_option(rule: Rule | None, types: Sequence[Any] = ()) -> Schema:
-    """Makes the schema of one option: by its rule, or else by the types that it may have; {} takes anything."""
+    """Makes the schema of one option from its rule, or else its types; {} accepts anything."""
     if rule is not None:
         return schema_of_rule(rule)
     schemas: list[Schema] = [{"type": "null"}, REFERENCE] if types else []
@@ -33,13 +33,13 @@ def schema_of_option(rule: Rule | None, types: Sequence[Any] = ()) -> Schema:
             schemas.append({"enum": list(typing.get_args(member))})
         elif member in TYPES:
             schemas.append({"type": TYPES[member]})
-        elif member is not type(None):  # of another type: nobody can tell
+        elif member is not type(None):  # of an unknown type
             return {}
     return {"anyOf": schemas} if schemas else {}
 
 
 def schema_of_rule(rule: Rule) -> Schema:
-    """Makes the schema of a rule by trying values. What the rule takes is right; not all that it refuses is wrong."""
+    """Makes the schema of a rule by trying values: it accepts all valid values, and some invalid ones."""
     found = [*_scalars(rule), *_lists(rule), REFERENCE]
     example = yaml.safe_load(rule.example)
     tried: tuple[Any, ...] = ({}, {"_target_": "a.b"}, {"a": ["b"]}, example if isinstance(example, dict) else {})
@@ -55,7 +55,7 @@ def _scalars(rule: Rule) -> list[Schema]:
         found.append({"enum": switches})
     texts = dict.fromkeys((*rule.names, *re.findall(r"[\w.-]*\w", rule.requirement)))
     example = yaml.safe_load(rule.example)
-    # An example that the requirement does not name stands for others of its form.
+    # An example that the requirement does not name represents other values of its form.
     is_form = isinstance(example, str) and example not in texts and rule.holds(example)
     if is_form or any(rule.holds(text) for text in TEXTS):
         found.append({"type": "string"})
@@ -66,7 +66,7 @@ def _scalars(rule: Rule) -> list[Schema]:
 
 def _numbers(rule: Rule) -> list[Schema]:
     every = sorted((*NUMBERS, *SHARES))
-    # A rule may take numbers, or whole ones, or some of each.
+    # A rule may accept numbers, whole numbers, or a range of either.
     for parts in ((every,), (NUMBERS, SHARES)):
         ranges = [_range(rule, part) for part in parts]
         if None not in ranges:
@@ -92,7 +92,7 @@ def _range(rule: Rule, tried: Sequence[float]) -> Schema | None:
 
 
 def _limit(rule: Rule, inside: float, outside: float, *, is_whole: bool) -> float:
-    """Finds by halving where a rule begins to hold between two numbers."""
+    """Finds by bisection where between two numbers a rule begins to hold."""
     for _ in range(200):
         middle = (inside + outside) // 2 if is_whole else (inside + outside) / 2
         if middle in (inside, outside):
@@ -102,7 +102,7 @@ def _limit(rule: Rule, inside: float, outside: float, *, is_whole: bool) -> floa
 
 
 def _lists(rule: Rule) -> list[Schema]:
-    """Makes the schema of the lists that a rule takes, from its example and from lists of one kind."""
+    """Makes the schema of the lists that a rule accepts, by trying its example and lists of one kind."""
     example = yaml.safe_load(rule.example)
     tried = [example] if isinstance(example, list) and example else []
     tried += [[value] for value in (1, 0.5, "a_name", {"params": "a"})]
@@ -112,7 +112,7 @@ def _lists(rule: Rule) -> list[Schema]:
     item = accepted[0][0]
     lengths = [length for length in range(5) if rule.holds([item] * length)]
     first = lengths[0] if lengths else 0
-    # One item of a list is as good as any other: the rule of a list is tried by lists of one value.
+    # Items are interchangeable, so lists of one value are tried.
     of_item = Rule(lambda v: rule.holds([v] * max(first, 1)), rule.requirement, str(item), rule.names)
     items = [*_scalars(of_item), REFERENCE]
     schema: Schema = {"type": "array", "items": {} if isinstance(item, dict) else {"anyOf": items}}

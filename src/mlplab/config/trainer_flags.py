@@ -1,13 +1,13 @@
-"""Names what Lightning's Trainer takes, without importing Lightning: a test compares them with its own."""
+"""Lists the flags of Lightning's Trainer without importing Lightning; a test compares the two."""
 
-# YAML reads 32 without quotes as a number, which Lightning takes as well.
+# Unquoted, YAML reads 32 as a number, which Lightning accepts too.
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "32", "64", 32, 64)
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "single_device")
 """Lightning's strategies that work. Others split the weights, which checkpoints hold whole, or train in process copies
-(spawn, fork, notebook), from which neither the best state nor the history comes back."""
+(spawn, fork, notebook), which do not return the best state and the history."""
 
-# Listed here, as importing Lightning takes seconds, and a typing error shall be answered at once.
+# Listed here, as importing Lightning takes seconds and a typing error must be reported at once.
 TRAINER_FLAGS = (
     "accelerator", "strategy", "devices", "num_nodes", "precision", "logger", "callbacks", "fast_dev_run", "max_epochs",
     "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches", "limit_val_batches",

@@ -19,17 +19,17 @@ NAMES = ("features", "targets", "weights", "feature_names", "class_names", "targ
 def arrays(path: str, task: str = "auto") -> Dataset:
     """Reads a file that `numpy.savez(path, features=…, targets=…)` wrote.
 
-    `features` are (N, F) numbers, and uint8 are the grey values of pixels. `targets` are (N,) or (N, T) for T targets.
-    Text and integers are classes, of several targets labels that are 0 or 1; floating-point numbers are a regression.
-    There may be `weights` (N,) of the rows, `feature_names`, `target_names`, and `class_names` for targets that are
-    numbered from 0.
+    `features` are (N, F) numbers; uint8 means grey values of pixels. `targets` are (N,), or (N, T) for T targets. Text
+    and integers are classes; integers of several targets are labels, 0 or 1; floating-point numbers are a regression.
+    Optional are `weights` (N,) of the rows, `feature_names`, `target_names`, and `class_names` for targets numbered
+    from 0.
 
     Args:
         path: of the file.
-        task: `classification`, or `regression` also of integers; `auto` goes by the type of the targets.
+        task: `classification`, `regression` (integers too), or `auto`, which goes by the type of the targets.
 
     Raises:
-        UserError: the file is none, or its arrays do not go together.
+        UserError: it is not such a file, or its arrays do not match.
     """
     file = Path(path).expanduser()
     found = _read(file)
@@ -66,14 +66,14 @@ def arrays(path: str, task: str = "auto") -> Dataset:
         label_names=(("0", "1"),) * n_labels,
         unit=("",) * len(target_names) or "",
         weights=found["weights"].astype(np.float64) if "weights" in found else None,
-        # As with tables: a class of one row is learned from that row.
+        # As with tables, a class of one row goes into the training part.
         split_rules=SplitRules(rare_classes="keep"),
     )
 
 
 def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        # Without pickles, which could run code. A single array, of an .npy file, has no names.
+        # Without pickles, which could run code. An .npy file holds a single array without a name.
         with np.load(file, allow_pickle=False) as archive:
             found = dict(archive)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Real data sets that come with scikit-learn or this package, without a download."""
+"""Loads real data sets that come with scikit-learn or this package, without a download."""
 
 import functools
 from dataclasses import replace
@@ -36,20 +36,20 @@ def bundled(name: str) -> Dataset:
     if name not in TARGETS:
         raise UserError(f"data.name must be one of {', '.join(TARGETS)}", f"data.name={name!r}", "data=digits")
     dataset = _read(name)
-    # Copies, as the arrays in the cache are those of all later jobs of this process.
+    # Copies, as all later jobs of this process share the cached arrays.
     return replace(dataset, features=dataset.features.copy(), targets=dataset.targets.copy())
 
 
 @functools.cache
 def _read(name: str) -> Dataset:
-    """Reads a data set, once per process: reading takes longer than an epoch of a job in a sweep."""
+    """Reads a data set once per process, as reading takes longer than an epoch of a sweep's job."""
     if name == "digits":
         return _digits()
     from sklearn import datasets  # takes a second to import
 
-    # scikit-learn's default scales by statistics of all rows, those of the test part included.
+    # scikit-learn's default scales by statistics of all rows, including the test part.
     bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
-    # Regression data have no class names; iris and wine have NumPy strings, which are no plain text for a checkpoint.
+    # Regression data have no class names; those of iris and wine are NumPy strings, not plain text for a checkpoint.
     class_names = tuple(str(label) for label in getattr(bunch, "target_names", ()))
     return Dataset(
         name=name,

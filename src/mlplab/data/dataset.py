@@ -1,4 +1,4 @@
-"""A data set of NumPy arrays, the common form of all sources but tables."""
+"""A data set of NumPy arrays: the form of all sources except tables."""
 
 import hashlib
 from collections.abc import Callable
@@ -30,10 +30,10 @@ class Dataset:
         unit: of the target, as text; of several targets a tuple.
         split_rules: constraints of the data on their split.
         weights: (N,) of the rows, finite and not negative; None where they have none.
-        image_shape: height and width of images, whose features are pixels row by row; None for other data.
+        image_shape: height and width of images, with pixels row by row as features; None for other data.
         target_names: names of several targets, at least two; empty for one target.
         label_names: for each of several labels the names of false and true; empty for other targets.
-        truth: the targets without noise, a function of features: (M, F) -> (M,); None where it is not known.
+        truth: noise-free targets as a function of features: (M, F) -> (M,); None if unknown.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Dataset:
         Raises:
             UserError: the shapes do not match, a value is not finite, or a target is no class index.
         """
-        # Types first, as the checks below compute with the values.
+        # Types come first, as the checks below compute with the values.
         for role, array in (("features", self.features), ("targets", self.targets)):
             if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
                 kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -80,10 +80,10 @@ class Dataset:
                 f"there are {self.features.shape[1]} features and {len(self.feature_names)} names",
                 "feature_names=()",
             )
-        # With one class nothing is to be learned, and the cross-entropy is 0 for any network.
+        # With one class there is nothing to learn.
         if len(self.class_names) == 1:
             raise UserError(f"{self.name}: there must be at least two classes", f"{self.class_names}", "another target")
-        # One NaN makes every weight NaN in the first step.
+        # A single NaN makes every weight NaN in the first step.
         if not np.isfinite(self.features).all():
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
             raise UserError(
@@ -123,12 +123,12 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Returns the SHA-256 over the arrays, which depends on the data and not on their source."""
+        """Returns the SHA-256 over the arrays, which depends on the data but not on their source."""
         digest = hashlib.sha256()
         for array in (self.features, self.targets, *([] if self.weights is None else [self.weights])):
-            # Equal bytes in another shape are other data.
+            # The same bytes in another shape are other data.
             digest.update(str((array.dtype.str, array.shape)).encode())
-            # `hashlib` reads memory in order, which a slice of an array need not lie in.
+            # `hashlib` needs contiguous memory, which a slice may not have.
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
@@ -136,11 +136,11 @@ class Dataset:
         """Fits the preprocessing on these rows alone."""
         # These rows alone: statistics of the other parts would leak into training.
         features = self._tensor(rows)
-        # Bytes are grey values; standardising them here would make them four times as large in memory.
+        # Bytes are grey values; standardising them here would take four times the memory.
         return (ScalePixels if features.dtype == torch.uint8 else Standardize).fit(features)
 
     def inputs(self, rows: Rows, preprocessing: Preprocessing) -> tuple[Tensor, ...]:
-        """Returns these rows as input of the preprocessing: features (n, F)."""
+        """Returns these rows as inputs of the preprocessing: features (n, F)."""
         return (self._tensor(rows),)
 
     def _tensor(self, rows: Rows) -> Tensor:
@@ -150,7 +150,7 @@ class Dataset:
         return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))
 
     def names_after(self, preprocessing: Preprocessing) -> tuple[str, ...]:
-        """Returns the names of the preprocessed features, which are those of the features."""
+        """Returns the names of the preprocessed features, here those of the features."""
         return self.feature_names
 
     @property
@@ -159,7 +159,7 @@ class Dataset:
         return None
 
     def without_classes(self, classes: tuple[int, ...]) -> "Dataset":
-        """Leaves out the rows of some classes; the others are numbered anew, in their order."""
+        """Drops the rows of some classes; renumbers the others in order."""
         kept = ~np.isin(self.targets, classes)
         left = [number for number in range(len(self.class_names)) if number not in classes]
         return replace(

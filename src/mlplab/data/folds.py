@@ -1,4 +1,4 @@
-"""k-fold cross-validation: which rows are the test part of each fold."""
+"""Assigns rows to the test parts of a k-fold cross-validation."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,12 @@ def rows_of_fold(
     groups: npt.NDArray[np.int64] | None = None,
     times: npt.NDArray[np.float64] | None = None,
 ) -> tuple[Rows, Rows]:
-    """Returns the rows that a fold may learn from, and the rows that it is tested on, both ascending.
+    """Returns the rows that a fold may learn from and its test rows, both ascending.
 
     Without times each row is tested in exactly one fold: drawn at random, each class spread evenly over the folds
     (Kohavi 1995, "A study of cross-validation and bootstrap"); with groups, whole groups. With times the rows are cut
-    into `n_folds` + 1 blocks of rising time: fold i learns from the first i + 1 blocks and is tested on the next. The
-    later rows are in no part, as a fold must not learn from what comes after its test.
+    into `n_folds` + 1 blocks of rising time: fold i learns from the first i + 1 blocks and is tested on the next. Later
+    rows are in no part, as a fold must not learn from rows after its test.
 
     Args:
         n_rows: number of rows.
@@ -30,7 +30,7 @@ def rows_of_fold(
         n_folds: at least 2.
         seed: of the draw, the same for all folds.
         labels: (n_rows,) class of each row, to stratify by.
-        groups: (n_rows,) group of each row, which stays together.
+        groups: (n_rows,) group of each row; groups stay together.
         times: (n_rows,) time of each row.
 
     Raises:
@@ -56,7 +56,7 @@ def rows_of_fold(
 def _folds_of_groups(
     groups: npt.NDArray[np.int64], n_folds: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Gives each group, the largest first, to the fold with the fewest rows so far; equally large ones at random."""
+    """Assigns groups, largest first and ties at random, to the fold with the fewest rows so far."""
     names, members, counts = np.unique(groups, return_inverse=True, return_counts=True)
     _require(len(names), n_folds, "groups in data.group_column")
     order = generator.permutation(len(names))
@@ -71,10 +71,10 @@ def _folds_of_groups(
 
 
 def _blocks(times: npt.NDArray[np.float64], n_blocks: int) -> npt.NDArray[np.int64]:
-    """Cuts rows into blocks of rising time, of nearly the same number of rows; rows of equal time stay together."""
+    """Cuts rows into blocks of rising time and nearly equal size; rows of equal time stay together."""
     moments, members, counts = np.unique(times, return_inverse=True, return_counts=True)
     _require(len(moments), n_blocks, "different times in data.time_column, one more than folds")
-    # Each time goes where the middle of its rows lies; then no block may be left without a time.
+    # The middle of a time's rows decides on its block; then every block must get at least one time.
     middle = np.cumsum(counts) - counts / 2
     block_of = np.minimum((middle * n_blocks / len(times)).astype(np.int64), n_blocks - 1)
     places = np.arange(len(moments))

@@ -34,7 +34,7 @@ MAX_DIMENSIONS = 64
 """Most dimensions of a NumPy array; the byte in the header allows 255."""
 
 BLOCK_BYTES = 1 << 18
-"""Bytes per read: what gzip unpacks at once is in memory twice."""
+"""Bytes per read, as bytes that gzip unpacks at once are in memory twice."""
 
 FILES = {
     ("train", "images"): "train-images-idx3-ubyte",
@@ -52,7 +52,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
 
     The rows are those of the training files, followed by those of the test files, which become the test part.
     Each file may be gzip or not, regardless of its name. `train-images.idx3-ubyte` is another spelling of
-    `train-images-idx3-ubyte`. Of two copies of a file the one without .gz is read.
+    `train-images-idx3-ubyte`. If both copies of a file exist, the one without .gz is read.
 
     Features are grey values (N, rows·columns) uint8, row by row from the top: `pixel_3_17` is in row 3 and column
     17, counted from 0. Classes are numbered from 0 to the largest training label, including those without images.
@@ -83,7 +83,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
             "files of one data set",
         )
     train_labels, test_labels = arrays["train", "labels"], arrays["test", "labels"]
-    # The training labels number the classes; a test label outside of them could never be predicted.
+    # The training labels define the classes; any other test label could never be predicted.
     unknown = np.setdiff1d(test_labels, train_labels)
     if unknown.size:
         raise UserError(
@@ -99,7 +99,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
         features=np.concatenate(images),
         targets=np.concatenate([train_labels, test_labels]).astype(np.int64),
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(n_rows) for column in range(n_columns)),
-        # Numbered up to the largest label, so that a label is its own class index; two at least, as `Dataset` asks for.
+        # Up to the largest label, so that a label is its own class index; at least two, as `Dataset` requires.
         class_names=tuple(str(label) for label in range(max(int(train_labels.max()) + 1, 2))),
         target_name="digit" if name == "mnist" else "label",
         image_shape=(n_rows, n_columns),
@@ -108,17 +108,17 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
 
 
 def read_idx(path: Path) -> Bytes:
-    """Reads an idx file of unsigned bytes, packed by gzip or not, whatever its name.
+    """Reads an idx file of unsigned bytes, with or without gzip, whatever its name.
 
     Returns:
         uint8, of the shape in the header, writable.
 
     Raises:
-        UserError: the file is damaged, truncated, too long or unreadable, or is no idx file of unsigned bytes.
+        UserError: the file is damaged, truncated, too long or unreadable, or not an idx file of unsigned bytes.
     """
     try:
         with path.open("rb") as file:
-            # The two bytes that every gzip file begins with; `peek` leaves them to be read.
+            # Every gzip file begins with these two bytes; `peek` does not consume them.
             if file.peek(2).startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _read_stream(unpacked, path)
@@ -137,9 +137,9 @@ def read_idx(path: Path) -> Bytes:
 
 def _read_stream(stream: BufferedIOBase, path: Path) -> Bytes:
     shape = _read_header(stream, path)
-    # Python's product cannot overflow, however large the sizes of a forged header are.
+    # Python integers cannot overflow, however large the sizes in a forged header.
     n_bytes = math.prod(shape)
-    # A header may lie about the size. So memory grows with what follows, up to one byte further than the header says.
+    # A header may lie about the size, so memory grows with the content, up to one byte more than the header says.
     values = bytearray()
     while block := stream.read(min(BLOCK_BYTES, n_bytes + 1 - len(values))):
         values += block
@@ -149,13 +149,13 @@ def _read_stream(stream: BufferedIOBase, path: Path) -> Bytes:
             f"it holds {'more' if len(values) > n_bytes else len(values)}",
             "a fresh copy of the file",
         )
-    # From a bytearray the array is writable; PyTorch warns of tensors that share memory which is not.
+    # From a bytearray the array is writable; PyTorch warns of tensors on read-only memory.
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
     """Reads the dimensions, each at least 1; leaves the stream at the first value."""
-    # A file of another kind is recognised by its first bytes, before anything is allocated.
+    # The first bytes reveal another kind of file, before anything is allocated.
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise UserError(
@@ -210,8 +210,8 @@ def _folder(directory: str | None) -> Path:
             f"data.directory={'null' if directory is None else repr(directory)}",
             "data.directory=path/to/mnist",
         )
-    # Unlike those of Path, these functions take any text for a name: none of them raises.
-    # A shell leaves a tilde behind `data.directory=` as it is.
+    # Unlike methods of Path, these functions accept any text without raising. A shell does not expand a tilde after
+    # `data.directory=`.
     folder = Path(os.path.expanduser(str(directory)))
     if not os.path.isdir(folder):
         is_file = os.path.isfile(folder)
@@ -229,7 +229,7 @@ def _find(folder: Path) -> dict[tuple[str, str], Path]:
     for key, name in FILES.items():
         # Some mirrors publish the files under this spelling.
         dotted = name.replace("-idx", ".idx")
-        # The plain file first: reading it takes no unpacking.
+        # The plain file first, as it needs no unpacking.
         spellings = (name, f"{name}.gz", dotted, f"{dotted}.gz")
         path = next((folder / spelling for spelling in spellings if os.path.isfile(folder / spelling)), None)
         if path is None:

@@ -18,20 +18,20 @@ from mlplab.randomness import batch_order
 from mlplab.task import Task
 
 EVALUATION_BATCH_ROWS = 2048
-"""Rows per batch in validation and test, where the size affects speed and memory only.
+"""Rows per batch in validation and test, where the size only affects speed and memory.
 
 The hidden activations of a few thousand rows fit into the CPU caches.
 """
 
 BLOCK_ROWS = 1 << 14
-"""Rows to preprocess at once, which keeps the intermediate values of a large table small."""
+"""Rows to preprocess at once, to keep the intermediate values of a large table small."""
 
 
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Source(Splittable, Protocol):
-    """Interface of data sets, of arrays and of tables."""
+    """Interface of data sets: arrays and tables."""
 
     # The members that the DataModule uses; `Dataset` and the tables have them without inheriting from here.
     @property
@@ -46,11 +46,11 @@ class Source(Splittable, Protocol):
     def unit(self) -> str | tuple[str, ...]: ...
     @property
     def target_names(self) -> tuple[str, ...]:
-        """Returns the names of several targets, which have a column of `targets` each; empty for one target."""
+        """Returns the names of several targets, each a column of `targets`; empty for one target."""
 
     @property
     def label_names(self) -> tuple[tuple[str, ...], ...]:
-        """Returns for each of several labels the names of false and true; empty for other targets."""
+        """Returns the names of false and true for each of several labels; empty for other targets."""
 
     @property
     def weights(self) -> npt.NDArray[np.float64] | None:
@@ -70,7 +70,7 @@ class Source(Splittable, Protocol):
         """Returns how a table was read, as plain values; None for arrays."""
 
     def without_classes(self, classes: tuple[int, ...]) -> "Source":
-        """Returns the data without the rows of some classes. Only called where `split_rules` says drop."""
+        """Returns the data without the rows of some classes. Only called if `split_rules` says drop."""
 
     def describe(self, split: Split, preprocessing: Any) -> Any:
         """Describes the columns of a table and their preprocessing; None for arrays."""
@@ -86,7 +86,7 @@ class DataModule(pl.LightningDataModule):
         reading: how a table was read; None for arrays.
         description: of a table; None for arrays.
         image_shape: height and width of images; None for other data.
-        truth: of data that are made, the target without noise; None for other data.
+        truth: the noise-free target of synthetic data; None for other data.
         weights: part → weights of its rows (n,) float32, of mean 1 over the training part; None where all are equal.
 
     Args:
@@ -143,7 +143,7 @@ class DataModule(pl.LightningDataModule):
         # By the training rows alone; the other parts are transformed with these statistics.
         self.preprocessor = dataset.fit(split.train)
         targets = self._scaled_targets(dataset, split.train)
-        # Now, as the data set is not kept: the tensors below hold all that training needs.
+        # Now, as the data set is not kept: training needs only the tensors below.
         self.reading, self.description = dataset.reading, dataset.describe(split, self.preprocessor)
         for part in ("train", "val", "test"):
             rows = getattr(split, part)
@@ -173,7 +173,7 @@ class DataModule(pl.LightningDataModule):
             split = self._split(dataset)
             if not split.rare or dataset.split_rules.rare_classes != "drop":
                 return dataset, split
-            # Shares of fewer rows may be too small for further classes.
+            # With fewer rows, the shares may be too small for further classes.
             dataset = dataset.without_classes(split.rare)
 
     def _split(self, dataset: Source) -> Split:
@@ -189,8 +189,8 @@ class DataModule(pl.LightningDataModule):
         )
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
-        """Returns class indices (N,) int64, or values (N, T) float32, standardised by the training rows; or labels."""
-        # Classification needs no scaling back: mean 0 and std 1 leave a value as it is.
+        """Returns class indices (N,) int64; values (N, T) float32, standardised by the training rows; or labels."""
+        # Classification is not scaled: mean 0 and std 1 leave a value as it is.
         self._target_mean: float | tuple[float, ...] = 0.0
         self._target_std: float | tuple[float, ...] = 1.0
         if dataset.kind == "classification":
@@ -198,10 +198,10 @@ class DataModule(pl.LightningDataModule):
         if dataset.kind == "multilabel":
             return torch.from_numpy(dataset.targets.astype(np.float32))
         values = dataset.targets.astype(np.float64)
-        # In float64: the standard deviation of large values loses its digits in float32. Each target by itself.
+        # In float64, as the standard deviation of large values loses its digits in float32. Each target separately.
         mean, std = values[train_rows].mean(axis=0), values[train_rows].std(axis=0)
         if (std <= 1e-12 * abs(mean)).any():
-            # Rounding leaves a constant target with a std near 1e-16 of its size; from its first value on, with none.
+            # By rounding, a constant target may have a std of 1e-16 of its size; relative to its first value, it is 0.
             first = values[train_rows][0]
             mean, std = first + (values[train_rows] - first).mean(axis=0), (values[train_rows] - first).std(axis=0)
         constant = np.flatnonzero(std == 0)
@@ -220,7 +220,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def module(self) -> pl.LightningDataModule:
-        """Returns what the Trainer is given; `OwnData` has another one."""
+        """Returns the data module for the Trainer, here this object; that of `OwnData` is the user's."""
         return self
 
     @property
@@ -229,7 +229,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def n_rows(self) -> dict[str, int]:
-        """Returns the rows of each part."""
+        """Returns the number of rows of each part."""
         return {part: len(targets) for part, (_, targets) in self._parts.items()}
 
     def as_dict(self) -> dict[str, Any]:
@@ -237,7 +237,7 @@ class DataModule(pl.LightningDataModule):
         return {**self.origin, "fingerprint": self.fingerprint, "reading": self.reading}
 
     def part(self, name: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
-        """Returns the preprocessed features (N, F) and targets of a part; not copies."""
+        """Returns the preprocessed features (N, F) and targets of a part, without copying them."""
         return self._parts[name]
 
     @property
@@ -253,10 +253,10 @@ class DataModule(pl.LightningDataModule):
         n_rows = len(self._parts["train"][1])
 
         def order() -> Tensor:
-            # Read when an epoch begins: the epoch is the only thing that changes from one order to the next.
+            # Evaluated when an epoch begins, as each epoch has its own order.
             return batch_order(n_rows, self.seed, trainer.current_epoch if trainer else 0)
 
-        # overfit_batches means the same few batches in every epoch.
+        # With overfit_batches, every epoch has the same few batches.
         shuffled = trainer is None or not trainer.overfit_batches  # type: ignore[attr-defined]
         # Over all processes, so that "full" is batch gradient descent on any number of them.
         size = n_rows if self.batch_size == "full" else self.batch_size
@@ -280,7 +280,7 @@ class DataModule(pl.LightningDataModule):
 
 
 class ExpandedDataModule(DataModule):
-    """Gives batches to a LightningModule of one's own: its input layer, which learns nothing, comes before them.
+    """Serves batches to the user's own LightningModule, expanded by an input layer without parameters.
 
     Attributes:
         inputs: the input layer.
@@ -294,9 +294,9 @@ class ExpandedDataModule(DataModule):
 
 
 def _weights(dataset: Source, part: str, split: Split) -> Tensor | None:
-    """Returns the weights of a part (n,), divided by the mean of the training part's; None where all are equal.
+    """Returns the weights of a part (n,), divided by the training part's mean; None if all are equal.
 
-    With a mean of 1 the loss is as large as without weights, and so are the best learning rate and penalties.
+    With a mean of 1, the loss has the same scale as without weights, and so have learning rate and penalties.
 
     Raises:
         UserError: every weight of the part is 0.
@@ -304,7 +304,7 @@ def _weights(dataset: Source, part: str, split: Split) -> Tensor | None:
     if dataset.weights is None:
         return None
     weights = dataset.weights[getattr(split, part)]
-    if not len(weights):  # of an empty test part
+    if not len(weights):  # an empty test part
         return None
     if weights.max() == 0:
         raise UserError(
@@ -312,7 +312,7 @@ def _weights(dataset: Source, part: str, split: Split) -> Tensor | None:
             f"{'the only one has' if len(weights) == 1 else f'all {len(weights):,} have'} 0",
             "other weights, or other parts",
         )
-    # Equal weights are left out: the bits of training are those without weights, and so is its speed.
+    # Equal weights are dropped, so that training has the same bits and speed as without weights.
     if weights.min() == weights.max():
         return None
     return torch.from_numpy(weights / dataset.weights[split.train].mean()).to(torch.float32)
@@ -325,7 +325,7 @@ def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tens
         found: Tensor = preprocessing(*dataset.inputs(rows[begin : begin + BLOCK_ROWS], preprocessing))
         return found
 
-    # The first block shows the width and the dtype of all of them.
+    # The first block determines width and dtype.
     first = block(0)
     if len(first) == len(rows):
         return first
@@ -333,10 +333,10 @@ def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tens
     features[: len(first)] = first
 
     def fill(begin: int) -> None:
-        # Blocks write into separate rows, so the threads need no lock.
+        # Blocks write to separate rows, so the threads need no lock.
         features[begin : begin + BLOCK_ROWS] = block(begin)
 
-    # Blocks run in parallel, each in one thread: several threads per block would wait for each other.
+    # One thread per block: several would wait for each other.
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Describes a LightningDataModule of one's own, as `DataModule` describes itself."""
+"""Describes the user's own LightningDataModule in the same way as `DataModule`."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ PARTS = ("train", "val", "test")
 
 
 class NoPreprocessing:
-    """Stands in a card for what the user's own code does to the rows."""
+    """Represents in a card that the user's own code preprocesses the rows."""
 
     name = "own"
 
@@ -34,10 +34,10 @@ class NoPreprocessing:
 
 
 class OwnData:
-    """Answers for a LightningDataModule of one's own what a run asks of its data, partly by a look at the first batch.
+    """Wraps the user's own LightningDataModule with the interface of `DataModule`, partly from its first batch.
 
-    Its `setup` is called once for each stage, and each time with the same seed, so that a random split in there is the
-    same for training and test, and when the run resumes.
+    Its `setup` is called once for each stage, always with the same seed. So a random split in it is the same for
+    training and test, and when the run resumes.
 
     Attributes:
         module: the user's.
@@ -77,7 +77,7 @@ class OwnData:
 
     @functools.cached_property
     def n_rows(self) -> dict[str, int | None]:
-        """Returns the rows of each part; None where its loader does not tell, and for the test, set up later."""
+        """Returns the number of rows of each part; None if its loader has no length, and for the test, set up later."""
         return {part: sized_len(getattr(self._loader(part), "dataset", None)) for part in ("train", "val")} | {
             "test": None
         }
@@ -89,7 +89,7 @@ class OwnData:
         return str(getattr(self.module, "fingerprint", None) or hashlib.sha256(described.encode()).hexdigest()[:16])
 
     def has(self, part: str) -> bool:
-        """Returns whether there is a loader of a part."""
+        """Returns whether a part has a loader."""
         return bool(is_overridden(f"{part}_dataloader", self.module, pl.LightningDataModule))
 
     def _loader(self, part: str) -> Any:
@@ -109,7 +109,7 @@ class OwnData:
         """Returns features and targets of the first batch of a part.
 
         Raises:
-            UserError: batches are of another form.
+            UserError: batches have another form.
         """
         batch = self._first_batches.get(name, self._first_batches["train"])
         is_pair = isinstance(batch, list | tuple) and len(batch) in (2, 3)
@@ -134,10 +134,10 @@ class OwnData:
 
     @functools.cached_property
     def task(self) -> Task:
-        """Returns what is learned: floating-point targets (B, T) are numbers, integers (B,) class indices.
+        """Returns the task: regression for floating-point targets (B, T), classification for integers (B,).
 
         Raises:
-            UserError: the targets are of another form, or the module does not tell its classes.
+            UserError: the targets have another form, or the module does not name its classes.
         """
         targets, n_features = self.part("train")[1], self.n_features
         if targets.is_floating_point():

@@ -1,4 +1,4 @@
-"""Preprocessing: fitted on the training part, and saved with the model."""
+"""Preprocessing, fitted on the training part and saved with the model."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -21,11 +21,11 @@ class Preprocessing(nn.Module, ABC):
         return None
 
     def n_numeric(self, n_features: int) -> int:
-        """Counts the numeric columns among the features, of which they are the first."""
+        """Returns the number of numeric columns, which come first among the features."""
         return n_features
 
     def unscaled(self, features: Tensor) -> Tensor | None:
-        """Returns features (B, F) in the unit of the data, float64; None where they are no scaled numbers alone."""
+        """Returns features (B, F) in the unit of the data, float64; None unless all are scaled numbers."""
         return None
 
     @abstractmethod
@@ -50,30 +50,30 @@ class Standardize(Preprocessing):
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
-        # Buffers, so that exports and moves to a device take them along.
+        # Buffers, so that they are moved and exported along.
         self.register_buffer("mean", mean.to(torch.float64))
         self.register_buffer("std", std.to(torch.float64))
 
     @classmethod
     def fit(cls, features: Tensor) -> "Standardize":
-        """Takes mean and standard deviation (over N, not N − 1) of the training rows (N, F)."""
+        """Computes mean and standard deviation (over N, not N − 1) of the training rows (N, F)."""
         exact = features.to(torch.float64)
         # Over N, as in scikit-learn's StandardScaler; for one row N − 1 would divide by zero.
         return cls(exact.mean(0), exact.std(0, correction=0))
 
     def is_constant(self) -> Tensor:
         """Returns which features (F,) are constant in the training part."""
-        # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
+        # By rounding, a constant column may have a std of about 1e-16 of its size.
         return self.std <= 1e-12 * self.mean.abs()
 
     def scale(self) -> Tensor:
-        """Returns the numbers (F,) that centred features are divided by."""
-        # Dividing by 1 leaves the centred constant at 0, and lets a deviating value through unscaled.
+        """Returns the divisors (F,) of centred features."""
+        # Dividing by 1 leaves a centred constant at 0, and other values unscaled.
         return torch.where(self.is_constant(), torch.ones_like(self.std), self.std)
 
     def forward(self, features: Tensor) -> Tensor:
         scale = self.scale()
-        # Subtracted in float64: for values far from 0, float32 would lose the digits in which they differ.
+        # In float64: for values far from 0, float32 would lose the digits in which they differ.
         return ((features.to(torch.float64) - self.mean) / scale).to(torch.float32)
 
     def unscaled(self, features: Tensor) -> Tensor:
@@ -90,8 +90,8 @@ class Standardize(Preprocessing):
 class ScalePixels(Preprocessing):
     """Keeps grey values (B, F) as uint8; the input layer of the network standardises each batch.
 
-    All pixels share one mean and one std. With a std of its own, a pixel that is nearly always black would take huge
-    values in the few images where it is not.
+    All pixels share one mean and one std. With its own std, a pixel that is nearly always black would get huge values
+    in the few other images.
     """
 
     name = "pixels"
@@ -102,13 +102,13 @@ class ScalePixels(Preprocessing):
 
     @classmethod
     def fit(cls, features: Tensor) -> "ScalePixels":
-        """Takes mean and standard deviation over all pixels of the training rows (N, F) uint8."""
-        # Counts of 256 values instead of a copy in float64, eight times as large as the pixels.
+        """Computes mean and standard deviation over all pixels of the training rows (N, F) uint8."""
+        # Counts the 256 values: a copy in float64 would be eight times as large as the pixels.
         counts = torch.bincount(features.flatten(), minlength=256).to(torch.float64)
         levels = torch.arange(256, dtype=torch.float64)
         mean = float((counts * levels).sum() / counts.sum())
         variance = float((counts * (levels - mean).square()).sum() / counts.sum())
-        # A std of 0, of images in one colour, would divide by zero.
+        # Images of a single colour have a std of 0.
         return cls(mean, variance**0.5 or 1.0)
 
     def forward(self, features: Tensor) -> Tensor:

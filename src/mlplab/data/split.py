@@ -21,11 +21,11 @@ class SplitRules:
     """Constraints of a data set on its split; by default there are none.
 
     Attributes:
-        parts: (N,) "train", "val" or "test" for rows whose part is given, "" for rows to be drawn.
+        parts: (N,) "train", "val" or "test" for rows with a given part, "" for rows to be drawn.
         groups: (N,) group number of each row; rows of a group stay together.
         times: (N,) time of each row; later rows go to later parts.
-        rare_classes: what a random split does with classes of too few rows to be in each part: `keep` or `drop` puts
-            them into training (and drop is then up to the data), `refuse` or None refuses them.
+        rare_classes: treatment of classes with too few rows for all parts. `keep` and `drop` put them into training;
+            with `drop` the data set then removes them. `refuse` or None refuses them.
     """
 
     parts: npt.NDArray[np.str_] | None = None
@@ -34,7 +34,7 @@ class SplitRules:
     rare_classes: str | None = None
 
     def of_rows(self, kept: npt.NDArray[np.bool_]) -> "SplitRules":
-        """Returns the rules for some of the rows, (N,)."""
+        """Returns the rules for the given rows, (n,)."""
         arrays = {name: getattr(self, name) for name in ("parts", "groups", "times")}
         return replace(self, **{name: array[kept] for name, array in arrays.items() if array is not None})
 
@@ -52,9 +52,9 @@ class Splittable(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts, each ascending. No row is in two parts; only in a fold by time some are in none.
+    """Row numbers of the three parts, each ascending. No row is in two parts; only folds by time leave rows out.
 
-    `rare` are the classes that are in training alone, as they have too few rows.
+    `rare` lists the classes that are only in the training part, as they have too few rows.
     """
 
     train: Rows
@@ -64,12 +64,12 @@ class Split:
 
     @property
     def not_empty(self) -> list[str]:
-        """Returns the names of the parts that have rows; the test part may have none."""
+        """Returns the names of the parts with rows; the test part may be empty."""
         return [part for part in PARTS if len(getattr(self, part))]
 
 
 def split_fold(dataset: Splittable, fold: int, n_folds: int, *, validation_fraction: float, seed: int) -> Split:
-    """Splits rows for a fold of a cross-validation: `rows_of_fold` says which are its test part.
+    """Splits rows for a fold of a cross-validation; `rows_of_fold` gives its test part.
 
     The validation part is drawn from the others as in `split_rows`.
 
@@ -96,7 +96,7 @@ def split_fold(dataset: Splittable, fold: int, n_folds: int, *, validation_fract
 
 @dataclass(frozen=True)
 class _Part:
-    """Some rows of a data set, with rules of their own."""
+    """A subset of a data set's rows, with their rules."""
 
     targets: npt.NDArray[np.generic]
     class_names: tuple[str, ...]
@@ -104,7 +104,7 @@ class _Part:
 
 
 def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
-    """Splits rows by the rules of the data, and draws the parts that these leave open.
+    """Splits rows by the rules of the data, and draws those parts that are not given.
 
     With a `test_fraction` of 0 the test part may be empty.
 
@@ -125,11 +125,11 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
         part: fraction
         # The test part comes first, so that by time it gets the latest rows.
         for part, fraction in (("test", test_fraction), ("val", validation_fraction))
-        # A part whose rows are given is not drawn as well; nor is a test part that is to be empty.
+        # Neither a given part is drawn, nor a test part that is to be empty.
         if fraction and not (part_of == PARTS.index(part)).any()
     }
     rare: tuple[int, ...] = ()
-    # Shares of the rows that are to be drawn, not of those whose part is given.
+    # Shares of the rows to be drawn, without those of given parts.
     sizes = {part: round(fraction * len(free)) for part, fraction in fractions.items()}
     if not sizes:
         drawn: dict[str, Rows] = {}
@@ -138,7 +138,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     elif rules.groups is not None:
         drawn = _whole_groups(dataset, rules.groups[free], free, sizes, seed)
     else:
-        # Before drawing, which needs at least a row for each part; groups and times check in their own way.
+        # Before drawing, which needs a row for each part; groups and times have their own checks.
         _require_rows(dataset, {"train": len(free) - sum(sizes.values()), **sizes}, len(free))
         drawn, rare = _at_random(dataset, free, sizes, seed)
     for part, rows in drawn.items():
@@ -167,14 +167,14 @@ def _at_random(
     """Draws positions within `free` at random, stratified by class for classification; also returns the rare classes.
 
     Raises:
-        UserError: a class is rare, and rare ones are refused; or there are no two others.
+        UserError: a rare class is refused, or fewer than two other classes remain.
     """
     if not dataset.class_names:
         return _drawn(None, len(free), sizes, seed), ()
     rules = dataset.split_rules
     labels = dataset.targets[free].astype(np.int64)
     counts = np.bincount(labels, minlength=len(dataset.class_names))
-    # Where the test part is given, a class may be in that part alone.
+    # If the test part is given, a class may be in that part only.
     possible = counts > 0 if rules.parts is not None else np.ones(len(counts), bool)
     rare = np.zeros(len(counts), bool)
     while True:
@@ -182,11 +182,11 @@ def _at_random(
         try:
             drawn = {part: rows[places] for part, places in _drawn(labels[rows], len(rows), sizes, seed).items()}
         except ValueError:
-            # A class of one row, or more classes than rows in a part: those with the fewest rows make room.
+            # A class has one row, or a part has fewer rows than classes: the smallest classes count as rare.
             too_rare = possible & (counts == counts[possible & ~rare].min())
         else:
             n_parts = sum(np.bincount(labels[part], minlength=len(counts)) > 0 for part in drawn.values())
-            # A class of few rows may be rounded down to none of a part. Given parts may lack a class anyway.
+            # Rounding may leave a small class without a row in a part; given parts may lack a class anyway.
             too_rare = possible & ~rare & (n_parts < len(sizes)) & (rules.parts is None)
             n_left = counts - sum(np.bincount(labels[part], minlength=len(counts)) for part in drawn.values())
             too_rare |= possible & ~rare & (n_left == 0) & (rules.parts is None)
@@ -203,7 +203,7 @@ def _drawn(labels: npt.NDArray[np.int64] | None, n_rows: int, sizes: dict[str, i
     Raises:
         ValueError: a class has too few rows for that.
     """
-    # Rows of the test part are taken out before the validation part is drawn from the rest.
+    # The test part is drawn first, the validation part from the rest.
     rest = np.arange(n_rows)
     drawn = {}
     for part, size in sizes.items():
@@ -215,8 +215,8 @@ def _drawn(labels: npt.NDArray[np.int64] | None, n_rows: int, sizes: dict[str, i
 def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, Rows]:
     """Takes the latest rows as test part, and those before them for validation; rows of equal time stay together.
 
-    Each part begins at the time that brings its size nearest to the requested one, but leaves at least one time for
-    each earlier part.
+    Each part begins at the time that brings it nearest to its requested size, but leaves at least one time for each
+    earlier part.
     """
     # Stable, so that rows of equal time keep their order on every machine.
     order = np.argsort(times, kind="stable")
@@ -257,7 +257,7 @@ def _whole_groups(
     classes = dataset.targets[free].astype(np.int64) if dataset.class_names else np.zeros(len(free), np.int64)
     table = np.zeros((len(names), max(1, len(dataset.class_names))))
     np.add.at(table, (members, classes), 1)
-    # One generator for all draws, so that a seed gives the same parts again.
+    # One generator for all draws, so that a seed always gives the same parts.
     generator = np.random.default_rng(seed)
     best: tuple[float, dict[str, Rows]] | None = None
     for _ in range(GROUP_DRAWS):
@@ -270,7 +270,7 @@ def _whole_groups(
             chosen[part] = order[begin : begin + n_groups]
             begin += n_groups
         distance = sum(
-            # Rows by which a part differs from a proportional share of each class.
+            # The deviation in rows from a proportional share of each class.
             float(np.abs(table[chosen[part]].sum(0) - size * table.sum(0) / len(free)).sum())
             for part, size in sizes.items()
         )

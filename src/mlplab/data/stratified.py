@@ -31,12 +31,12 @@ def draw(n_rows: int, size: int, seed: int, labels: npt.NDArray[np.generic] | No
     counts = np.bincount(members)
     if counts.min() < 2 or min(size, n_rows - size) < len(classes):
         raise ValueError("too few rows of a class, or for the classes")
-    # What stays is rounded first; what is drawn is rounded by the counts that remain.
+    # The remaining rows are rounded first, then the drawn ones, from the counts that are left.
     n_left = _whole_shares(counts, n_rows - size, generator)
     n_drawn = _whole_shares(counts - n_left, size, generator)
     left, drawn = [], []
     for label, (stays, goes) in enumerate(zip(n_left, n_drawn, strict=True)):
-        # A permutation for each class, then one of all: shuffling once would give other rows than scikit-learn.
+        # First a permutation per class, then one of all, as scikit-learn does.
         rows = np.flatnonzero(members == label)[generator.permutation(counts[label])]
         left.append(rows[:stays])
         drawn.append(rows[stays : stays + goes])
@@ -52,7 +52,7 @@ def _whole_shares(counts: npt.NDArray[np.int64], total: int, generator: np.rando
     whole = np.floor(exact)
     over = int(total - whole.sum())
     lost = exact - whole
-    # From the largest remainder down; equal ones are handled together, as only among them the choice is random.
+    # From the largest remainder down; equal ones together, as only among them the choice is random.
     for loss in np.unique(lost)[::-1]:
         if over <= 0:
             break

@@ -1,4 +1,4 @@
-"""Synthetic data sets, each to show one property of networks.
+"""Makes synthetic data sets, each to show one property of networks.
 
 All take the number of rows, the standard deviation of the noise, and a seed, which determine the rows.
 Features are (x, y) in the plane; of the wave, x alone.
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mlplab.data.dataset import Dataset
 from mlplab.errors import UserError
 
-# So many rows of two features take 160 MB in float64.
+# With two features in float64, 160 MB.
 MOST_SAMPLES = 10_000_000
 
 Array = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ def circles(n_samples: int, noise: float, seed: int) -> Dataset:
     generator = np.random.default_rng(seed)
     targets = _alternating(n_samples, 2)
     angle = generator.uniform(0, 2 * math.pi, n_samples)
-    # Radii 0.5 and 1: with a noise below 0.1 or so the classes hardly touch.
+    # Radii 0.5 and 1: with a noise below about 0.1 the classes hardly touch.
     radius = np.where(targets == 0, 0.5, 1.0)
     features = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     return _classes("circles", features, targets, noise, generator, ("inner", "outer"))
@@ -34,9 +34,9 @@ def spirals(n_samples: int, noise: float, seed: int) -> Dataset:
     """Makes two intertwined spirals (Lang and Witbrock 1988): hard for small hidden layers."""
     generator = np.random.default_rng(seed)
     targets = _alternating(n_samples, 2)
-    # The root spreads rows evenly over the area; the 0.02 leaves out the centre, where both spirals meet.
+    # The root spreads rows evenly over the area; 0.02 excludes the centre, where both spirals meet.
     turn = np.sqrt(generator.uniform(0.02, 1, n_samples)) * 3 * math.pi
-    # The second spiral is the first, turned by half a circle.
+    # The second spiral is the first, rotated by 180°.
     angle = turn + math.pi * targets
     radius = turn / (3 * math.pi)
     features = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
@@ -63,7 +63,7 @@ def gaussians(n_samples: int, noise: float, seed: int) -> Dataset:
 
 
 def plane(n_samples: int, noise: float, seed: int) -> Dataset:
-    """Makes a regression on z = 2x − y + ½ with noise on z, below which no error can fall."""
+    """Makes a regression on z = 2x − y + ½ with noise on z, the lower limit of any error."""
     generator = np.random.default_rng(seed)
     features = generator.uniform(-1, 1, (n_samples, 2))
     # Noise on the target only, so its variance is the mse that no model can beat.
@@ -116,7 +116,7 @@ def synthetic(name: str, n_samples: int, noise: float, seed: int) -> Dataset:
 
 
 def _alternating(n_samples: int, n_classes: int) -> npt.NDArray[np.int64]:
-    # In turn and not at random: the classes are equally frequent, to within one row.
+    # In turn, not at random, so that the classes are equally frequent to within one row.
     return np.arange(n_samples, dtype=np.int64) % n_classes
 
 

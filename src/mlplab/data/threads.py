@@ -12,23 +12,23 @@ Result = TypeVar("Result")
 
 
 def for_each(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:
-    """Applies a function to all items in threads; returns results, or raises the first error, in the items' order."""
+    """Applies a function to all items in threads; returns the results, or raises the first error, in item order."""
     with ThreadPoolExecutor(available_cores()) as threads:
-        # `map` keeps the order of the items, whichever is done first.
+        # `map` keeps the order of the items.
         return list(threads.map(function, items))
 
 
 def in_background(function: Callable[[], Result]) -> Callable[[], Result]:
     """Starts a function in a thread; returns a function that waits for the result.
 
-    The thread is a daemon, so that a process can end without waiting for it, after a refusal for example.
+    The thread is a daemon, so that the process can end without waiting for it, such as after a refusal.
     """
     future: Future[Result] = Future()
 
     def compute() -> None:
         try:
             future.set_result(function())
-        except BaseException as error:  # raised where the result is asked for
+        except BaseException as error:  # raised when the result is requested
             future.set_exception(error)
 
     threading.Thread(target=compute, daemon=True).start()

@@ -1,1 +1,1 @@
-"""Makes training fast and resumable. Rooms use `attach`; safe points are in `resumable_loops`, imports in `startup`."""
+"""Makes training fast and resumable. Enter by `attach`; safe points are in `resumable_loops`, imports in `startup`."""

@@ -1,4 +1,4 @@
-"""The door from the rooms to the engine."""
+"""Attaches the engine to a Trainer: the only entry from the rest of the project."""
 
 from typing import Literal
 
@@ -26,25 +26,25 @@ def attach(
 
     Args:
         trainer: before `Trainer.fit`.
-        learner: the module that it is to fit.
+        learner: the module to fit.
         engine: `plain` runs Lightning's loops, PyTorch's optimizers and autograd on exactly the code of the learner;
             `fast` gives the same bits in less time. It takes over only what it recognises.
-        seed: of the run, where each epoch of a user's own loaders is to begin with generators that follow from it.
+        seed: of the run; None unless the generators must be seeded for the user's own loaders, at each epoch.
     """
-    # With both engines, as checkpoints are written and read at its safe points.
+    # With both engines, as checkpoints are written and read at their safe points.
     use_resumable_loops(trainer)
     loop_of(trainer).seed = seed
     # With deterministic algorithms PyTorch also fills all new memory with NaN, to expose code that reads it too early.
-    # That takes up to a tenth of a step, so it is left to the search for a mistake.
+    # That takes up to a tenth of a step, and only helps to find a bug.
     torch.utils.deterministic.fill_uninitialized_memory = trainer._detect_anomaly  # type: ignore[attr-defined]
     # Lightning loads a checkpoint before it sets the precision: weights of 64 bits would be rounded to 32.
     trainer.precision_plugin.convert_module(learner)
     if engine == "fast":
         use_fast_loops(trainer)
         use_fast_trainer(trainer)
-        # Another LightningModule builds its optimizer by itself.
+        # Any other LightningModule builds its own optimizer.
         if isinstance(learner, Learner):
             learner.optimizer_factory = fused_adam(learner.optimizer_factory)
             use_fast_log_dict(learner)
-            # Reads their source once, 10 ms, so that the first epoch takes no longer than the others.
+            # Reads their source now (10 ms), so that the first epoch is as quick as the others.
             first_edited([*functions_of_step(), learner.objective.function, *functions_of_watchers()])

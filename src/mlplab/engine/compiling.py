@@ -1,4 +1,4 @@
-"""torch.compile: the network's calls become one program, made before the first step."""
+"""Compiles a network with torch.compile, before the first step."""
 
 import time
 
@@ -9,15 +9,15 @@ from mlplab.errors import UserError
 
 
 def compile_network(model: nn.Module, rows: Tensor) -> float:
-    """Compiles a network in place, and returns the seconds that it took; its parameters keep their names.
+    """Compiles a network in place; its parameters keep their names. Returns the seconds that it took.
 
     Args:
         model: (B, F) -> (B, C).
-        rows: a batch as in training. On the processor the passes through it are made at once, so that it is known
-            now whether they can be; a GPU's are made with the first step there.
+        rows: a batch as in training. On the CPU it is passed through at once, to find errors of the compiler before the
+            run. For a GPU, the first step compiles.
 
     Raises:
-        UserError: there is no compiler for it here, or the network cannot be compiled.
+        UserError: no compiler is installed, or the network cannot be compiled.
     """
     began = time.perf_counter()
     # In place: `torch.compile(model)` would wrap the network, and put `_orig_mod.` before the names in checkpoints.
@@ -26,12 +26,12 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
         return time.perf_counter() - began
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     try:
-        # Dropout in this trial must not move the generator on, or the run would draw other masks.
+        # Dropout in this trial must not advance the generator, or the run would draw other masks.
         with torch.random.fork_rng(devices=[]):
-            # Backward too, as its part is compiled only when it is first called.
+            # Backward too, as it is compiled only when first called.
             model.train()(rows).sum().backward()
     except Exception as error:
-        # The compiler wraps the error that says what is wrong.
+        # The compiler wraps the error that explains the failure.
         cause = getattr(error, "inner_exception", error)
         message = str(cause).strip() or type(cause).__name__
         raise UserError(
@@ -43,6 +43,6 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
         # The trial's gradients must not be added to those of the first step.
         model.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for name, value in model.named_buffers():  # of normalisation, which has seen these rows
+            for name, value in model.named_buffers():  # normalisation has seen these rows
                 value.copy_(buffers[name])
     return time.perf_counter() - began

@@ -1,8 +1,8 @@
-"""Finds functions of this project that somebody has edited or replaced.
+"""Finds functions of this project that were edited or replaced.
 
-The fused step and the stacks compute in the place of functions that a researcher reads and changes. They do so only if
-each of these functions is the one that they were written for. `FINGERPRINTS` holds a digest of its syntax tree, and of
-those of the functions in its module that it calls. Comments, docstrings and formatting do not count.
+The fused step and the stacks replace functions that a researcher reads and changes. They do so only if each function is
+unedited. `FINGERPRINTS` holds a digest of its syntax tree, together with the functions in its module that it calls.
+Comments, docstrings and formatting do not count.
 """
 
 import ast
@@ -25,13 +25,13 @@ PACKAGE = __name__.partition(".")[0]
 FOLDER = Path(__file__).resolve().parents[1]
 
 Value = tuple[Any, str, Any]
-"""Place in which a name was looked up, the name, and its value there; None if it had none."""
+"""Namespace in which a name was looked up, the name, and its value there; None if it had none."""
 
 
 def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
-    """Returns the name of the first function that is not as it was when the engine was written; None if all are."""
+    """Returns the name of the first function whose fingerprint differs from the recorded one; None if none does."""
     unknown = (function for function in functions if not _is_known(function))
-    # An object that is called like a function has no such name.
+    # A callable object has no such name.
     return next((getattr(one, "__qualname__", type(one).__name__) for one in unknown), None)
 
 
@@ -40,16 +40,16 @@ def _is_known(function: Callable[..., Any]) -> bool:
     if type(function) is not FunctionType:
         return False
     owner, name = owner_and_name(function)
-    # As text: it is compared with one line of a table, as it stands there.
+    # As text, as the table has it in one line.
     return f" {name}:{fingerprint(function)} " in f" {FINGERPRINTS.get(owner, '')} "
 
 
 def owner_and_name(function: FunctionType) -> tuple[str, str]:
-    """Returns the module, or module and class, of a function, and its name there.
+    """Returns where a function is defined (module, or module and class), and its name there.
 
-    The file's name stands for the module of the program that runs.
+    For `__main__`, the file's name stands for the module.
     """
-    # A function is looked up by where it was defined, wherever it has been imported to.
+    # By where it was defined, wherever it has been imported to.
     module = function.__module__
     if module == "__main__":
         module = Path(function.__code__.co_filename).stem
@@ -59,7 +59,7 @@ def owner_and_name(function: FunctionType) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Fingerprint:
-    """A digest with all that it was computed from, to notice helpers that were replaced since.
+    """A digest, and all that it was computed from, to notice functions that were replaced since.
 
     Attributes:
         functions: each with its code and defaults.
@@ -92,16 +92,16 @@ _FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}
 def fingerprint(function: FunctionType) -> str:
     """Returns a digest of the syntax trees of a function and of all functions in its module that it calls.
 
-    A function whose source cannot be read, or that a decorator has wrapped, is like no other.
+    The digest is unique for a function that has no readable source, or that a decorator has wrapped.
     """
     found = _FINGERPRINTS.get(function)
-    if found is None or not found.is_current():  # asked in every epoch, so it is not computed again
+    if found is None or not found.is_current():  # cached, as every epoch asks
         descriptions: dict[FunctionType, str] = {}
         values: list[Value] = []
         _describe(function, descriptions, values)
-        # Sorted, so that the order in which helpers are found does not count; 40 bits are enough to notice an edit.
+        # Sorted, so that the order of discovery does not count; 40 bits are enough to notice an edit.
         digest = hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:10]
-        # A copy of the keyword defaults, to notice that somebody changes the dict in place.
+        # A copy of the keyword defaults, to notice changes of the dict in place.
         functions = [(f, f.__code__, f.__defaults__, copy(f.__kwdefaults__)) for f in descriptions]
         found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, values)
     return found.digest
@@ -112,8 +112,8 @@ def _describe(function: FunctionType, descriptions: dict[FunctionType, str], val
     # Functions may call each other in a circle.
     if function in descriptions:
         return
-    descriptions[function] = f"{function.__qualname__} {id(function)}"  # unlike any other, if it cannot be read
-    if hasattr(function, "__wrapped__"):  # `inspect.getsource` would give the source of what is wrapped
+    descriptions[function] = f"{function.__qualname__} {id(function)}"  # unique if it cannot be read
+    if hasattr(function, "__wrapped__"):  # `inspect.getsource` would give the wrapped function's source
         return
     tree = _syntax_tree(function, function.__code__)
     if tree is None:
@@ -122,10 +122,10 @@ def _describe(function: FunctionType, descriptions: dict[FunctionType, str], val
     values += own.values()
     module = function.__module__
     named = " ".join(
-        # Containers of a library, such as `sys.modules`, are states.
+        # Containers of a library, such as `sys.modules`, change while the program runs.
         f"{name}={'' if isinstance(owner, ModuleType) and isinstance(value, CONTAINERS) else _described(value, module)}"
         for name, (owner, _, value) in sorted(own.items())
-        # Builtins and names of no value are None here: they are in no module's globals.
+        # Builtins and undefined names are None here, as no module's globals hold them.
         if value is not None
     )
     # Defaults are evaluated where the function is defined, so its source alone does not show them.
@@ -142,8 +142,8 @@ def _syntax_tree(function: FunctionType, code: CodeType) -> ast.AST | None:
     """Parses a function, without annotations and docstrings; returns None if its source cannot be read.
 
     Args:
-        function: whose source it is.
-        code: that of the function; only for the cache, as a function can be given other code.
+        function: to parse.
+        code: of the function; part of the cache key, as a function's code can be replaced.
     """
     try:
         # The source of a method is indented, which the parser refuses.
@@ -154,7 +154,7 @@ def _syntax_tree(function: FunctionType, code: CodeType) -> ast.AST | None:
 
 
 class _WithoutNotes(ast.NodeTransformer):
-    """Takes annotations and docstrings out of a syntax tree: they change nothing."""
+    """Removes annotations and docstrings from a syntax tree, as they do not change results."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
@@ -177,28 +177,28 @@ def _serialized(node: Any) -> str:
         return f"[{' '.join(map(_serialized, node))}]"
     if not isinstance(node, ast.AST):
         return repr(_from_package(node) if isinstance(node, str) else node)
-    # `ctx` says whether a name is read or set, which its place in the tree says already.
+    # `ctx` says whether a name is read or set; its place in the tree already says so.
     fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "ctx")
     return f"{type(node).__name__}({' '.join(f'{name}={_serialized(value)}' for name, value in fields)})"
 
 
 def _from_package(name: str) -> str:
-    """Leaves this package's name out of a module's dotted name: the project may be renamed, which is no edit."""
+    """Removes this package's name from a module's dotted name, as renaming the project is no edit."""
     package, _, rest = name.partition(".")
     module = FOLDER / rest.partition(".")[0]
-    # Other words may begin like the package.
+    # Other names may begin like the package.
     return f".{rest}" if package == PACKAGE and (module.is_dir() or module.with_suffix(".py").is_file()) else name
 
 
 def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Value]:
-    """Finds the values of a function's dotted names: globals, what is in modules, and what a class gives to `self`."""
+    """Finds the values of a function's dotted names: globals, attributes of modules, and class attributes of `self`."""
     scope = function.__globals__
     # Local variables hide globals of the same name.
     own_variables = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
     kind = scope.get(function.__qualname__.partition(".")[0])
     values: dict[str, Value] = {}
     for node in ast.walk(tree):
-        # `a.b.c` is nested from the outside: the last name comes first.
+        # In the tree of `a.b.c` the last name is outermost.
         path: list[str] = []
         while isinstance(node, ast.Attribute):
             path.insert(0, node.attr)
@@ -221,7 +221,7 @@ def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Value]:
 
 
 def _described(value: Any, module: str) -> str:
-    """Tells a value from another one that might stand in its place in a module."""
+    """Describes a value so that another one in its place would be noticed."""
     if isinstance(value, ModuleType):
         return _from_package(value.__name__)
     if isinstance(value, property):
@@ -236,7 +236,7 @@ def _described(value: Any, module: str) -> str:
         parts = [_described(part, module) for part in value]
         # Sets have no order of their own; lists and tuples do.
         return f"{type(value).__name__}({' '.join(parts if isinstance(value, list | tuple) else sorted(parts))})"
-    if callable(value):  # of a library, in C: versions differ in all but its name
+    if callable(value):  # a library's function in C: only its name is the same in all versions
         return str(getattr(value, "__name__", type(value).__name__))
     # Other objects, such as `sys.stderr`, change from run to run.
     return repr(value) if isinstance(value, bool | int | float | str) else ""

@@ -1,10 +1,10 @@
-"""Lightning's epoch loop without visits to hooks that nobody overrides, and with a fused step where that is possible.
+"""Lightning's epoch loop without calls of empty hooks, and with a fused step where possible.
 
-For a small network, Lightning's own loop spends twice the time of the computation on calls. It visits every hook of
-every callback, also the empty ones. After each batch it asks for everything that might be due. It passes each call
-through layers that serve several devices, precisions and optimizers. `FastEpochLoop` makes the other calls, in the
-same order. It needs one device, full precision and one optimizer; elsewhere it leaves the work to Lightning's loop. A
-test compares the two bit for bit.
+For a small network, the overhead of Lightning's own loop takes twice as long as the computation. It calls every hook of
+every callback, even empty ones. After each batch it checks everything that might be due. Each call passes through
+layers for several devices, precisions and optimizers. `FastEpochLoop` keeps only the calls that have an effect, in the
+same order. It needs one device, full precision and one optimizer; otherwise it uses Lightning's loop. A test compares
+the two bit for bit.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
@@ -35,14 +35,14 @@ TAKEN_OVER = (
     "configure_gradient_clipping",
     "clip_gradients",
 )
-"""A module that overrides one of these gets Lightning's loop. The first two are built in here; the others clip, and
-expect Lightning's bookkeeping when they log."""
+"""Hooks of the module whose override requires Lightning's loop. The first two are inlined here; the others clip
+gradients, and need Lightning's bookkeeping when they log."""
 
 
 def use_fast_loops(trainer: pl.Trainer) -> None:
-    """Puts the fast loops in the place of Lightning's; to be called before `Trainer.fit`."""
+    """Replaces Lightning's loops by the fast ones. Call it before `Trainer.fit`."""
     loop = trainer.fit_loop.epoch_loop
-    # The limits of steps stay those of the Trainer.
+    # The step limits stay those of the Trainer.
     trainer.fit_loop.epoch_loop = FastEpochLoop(trainer, loop.min_steps, loop.max_steps)
 
 
@@ -62,7 +62,7 @@ class FastEpochLoop(ResumableEpochLoop):
 
     @property
     def global_step(self) -> int:
-        if self._is_fast:  # where there is one optimizer, which Lightning finds out each time that it is asked
+        if self._is_fast:  # cached if there is one optimizer: Lightning computes it at every access
             return int(self.automatic_optimization.optim_progress.optimizer.step.total.completed)
         return int(super().global_step)
 
@@ -78,30 +78,30 @@ class FastEpochLoop(ResumableEpochLoop):
             copy_to_device(loader, device)
         if self._is_fast:
             self._batches = _only_iterator(trainer, data_fetcher)
-            # Constant within an epoch, so it is not asked after each batch.
+            # Constant within an epoch, so it is not checked after each batch.
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
-            # Lightning moves these after each batch; those of an epoch it moves when the epoch ends.
+            # Stepped by Lightning after each batch; schedules by epoch are stepped when the epoch ends.
             self._has_plateau = any(c.reduce_on_plateau and c.interval == "step" for c in trainer.lr_scheduler_configs)
             self._n_validations = -1
             self._epoch = trainer.current_epoch
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Runs batches until Lightning has other work than the next batch; each as `_TrainingEpochLoop.advance`."""
+        """Runs batches until Lightning has other work to do; each as in `_TrainingEpochLoop.advance`."""
         if not self._is_fast:
             self._loss_and_gradient.log_reason(f"Lightning's own loop makes the steps: {self._reason}")
             super().advance(data_fetcher)
             return
-        # Training comes first, so there is no validation to resume in the middle.
+        # A batch comes first, so no validation is resumed midway.
         self.val_loop.restarting = False
         validations: Any = self.val_loop
-        # Hooks of a validation, or of the beginning of an epoch, may have changed anything.
+        # Hooks of a validation, or of an epoch's start, may have changed anything.
         if self._n_validations != validations.n_runs:
             self._n_validations = validations.n_runs
             self._refresh_step()
         outer = loop_of(self.trainer)
         self._step(data_fetcher)
-        # Batches follow one another here, without a return to Lightning's loop after each.
+        # Runs batch after batch, without returning to Lightning's loop in between.
         while not self._must_return():
             if not self._is_accumulating():
                 # Lightning counts updates in `on_advance_end`, which these batches never reach.
@@ -110,7 +110,7 @@ class FastEpochLoop(ResumableEpochLoop):
             self._step(data_fetcher)
 
     def _refresh_step(self) -> None:
-        """Finds out who is called in a step, and whether it is fused."""
+        """Determines which hooks a step calls, and whether it is fused."""
         self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(self.trainer, STEP_HOOKS)
         (
             self._on_train_batch_start,
@@ -131,7 +131,7 @@ class FastEpochLoop(ResumableEpochLoop):
             or trainer.should_stop
             # Lightning ends the run on SIGTERM, between two batches.
             or trainer.received_sigterm
-            # Logged values are given out by Lightning between two batches.
+            # Lightning passes logged values to the loggers between two batches.
             or self._has_logged
             or self._has_plateau
             or 0 <= self.max_steps <= self.global_step
@@ -143,25 +143,25 @@ class FastEpochLoop(ResumableEpochLoop):
         # By the clock, or without a known number of batches: Lightning decides after each batch.
         if trainer._val_check_time_interval is not None or every is None or every == float("inf"):
             return True
-        # Without check_val_every_n_epoch the interval goes on over the ends of epochs.
+        # Without check_val_every_n_epoch the interval spans several epochs.
         n_batches = progress.total.ready if trainer.check_val_every_n_epoch is None else progress.current.ready
         return bool(n_batches % every == 0)
 
     def _step(self, data_fetcher: _DataFetcher) -> None:
         progress, results = self.batch_progress, self._results
-        total: Any = progress.total  # counted here: their methods take longer
+        total: Any = progress.total  # incremented directly: the methods take longer
         current: Any = progress.current
         connector = self.trainer._logger_connector
         batch_idx = current.ready
         batch = _next_batch(data_fetcher, self._batches)
         progress.is_last_batch = data_fetcher.done
-        # GPU only: on the CPU a batch is where it is needed.
+        # On the CPU a batch need not be moved.
         if not self._is_on_cpu:
             batch = self.trainer.strategy.batch_to_device(batch)
         total.ready += 1
         current.ready += 1
         connector._first_loop_iter = connector._first_loop_iter is None  # as `on_batch_start`: True on the first batch
-        # `log` takes the batch size from here when somebody logs.
+        # `log` determines the batch size from this batch.
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
         # Lightning's rule: a hook that returns -1 skips the rest of the epoch.
@@ -179,7 +179,7 @@ class FastEpochLoop(ResumableEpochLoop):
         has_logged = self._has_logged = results.has_logged()
         if has_logged:
             connector.on_batch_end()
-        # Lets go of the batch, so that its memory can be used for the next.
+        # Releases the batch, so that its memory can be reused for the next.
         results.batch = results.batch_size = None
         total.completed += 1
         current.completed += 1
@@ -198,7 +198,7 @@ class FastEpochLoop(ResumableEpochLoop):
         return self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
 
     def _step_schedulers(self) -> None:
-        # Plateau schedules wait for the validation, after which Lightning moves them.
+        # Plateau schedules wait for the validation; Lightning steps them after it.
         self.update_lr_schedulers("step", update_plateau_schedulers=False)
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
@@ -206,7 +206,7 @@ class FastEpochLoop(ResumableEpochLoop):
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Runs forward, backward and, unless gradients are accumulated further, the update."""
         trainer, module = self.trainer, self._module
-        optimizer = trainer.optimizers[0]  # asked in each step: a callback may bring another one
+        optimizer = trainer.optimizers[0]  # at every step, as a callback may replace it
         outputs: Outputs | None = None
 
         def closure() -> Tensor | None:
@@ -216,7 +216,7 @@ class FastEpochLoop(ResumableEpochLoop):
                     return closure()
             # Forward before `zero_grad`, in the order of Lightning's closure.
             outputs, loss, backward = self._loss_and_gradient(batch, batch_idx)
-            # At the first of the batches whose gradients are accumulated.
+            # At the first of the accumulated batches.
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
@@ -247,7 +247,7 @@ class FastEpochLoop(ResumableEpochLoop):
         current.ready += 1
         if self._is_update_known:
             module.optimizer_step(self._epoch, batch_idx, optimizer, closure_before_update)
-        else:  # with Lightning's optimizer, which calls hooks and clips when it makes the update
+        else:  # by Lightning's optimizer, which also calls hooks and clips
             module.optimizer_step(self._epoch, batch_idx, trainer.strategy._lightning_optimizers[0], closure)
         if outputs is None:
             raise MisconfigurationException("optimizer_step did not call optimizer_closure")
@@ -270,12 +270,12 @@ class FastEpochLoop(ResumableEpochLoop):
 
 
 def _only_iterator(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> Iterator[Any] | None:
-    """Returns the data loader's own iterator, if it is the only one and its number of batches is known."""
+    """Returns the data loader's own iterator if there is one loader of known length; else None."""
     loaders: Any = data_fetcher.combined_loader
-    # A loader of the user's own is seeded before each batch, by the fetcher.
+    # For the user's own loader, the fetcher seeds the generators before each batch.
     is_seeded = loop_of(trainer).seed is not None
     is_plain_fetcher = type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None and not is_seeded
-    # Several loaders come through an iterator that combines them.
+    # Several loaders share a combining iterator.
     if not is_plain_fetcher or len(loaders.flattened) != 1 or loaders.iterables is not loaders.flattened[0]:
         return None
     iterator: Iterator[Any] = loaders._iterator.iterators[0]
@@ -283,8 +283,8 @@ def _only_iterator(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> Iterator[
 
 
 def _next_batch(data_fetcher: _DataFetcher, batches: Iterator[Any] | None) -> Any:
-    """Does what `next(data_fetcher)` does, without three iterators in between."""
-    # Lightning's fetcher also knows the cases with several loaders.
+    """Does the same as `next(data_fetcher)`, without three iterators in between."""
+    # Lightning's fetcher handles several loaders.
     if batches is None or data_fetcher.done:
         return next(data_fetcher)[0]
     try:
@@ -298,7 +298,7 @@ def _next_batch(data_fetcher: _DataFetcher, batches: Iterator[Any] | None) -> An
 
 
 def _clear_gradients(optimizer: Optimizer) -> None:
-    """Does what `optimizer.zero_grad()` does, without a look at each device."""
+    """Does the same as `optimizer.zero_grad()`, without its checks of devices."""
     if type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
         optimizer.zero_grad()
         return
@@ -309,7 +309,7 @@ def _clear_gradients(optimizer: Optimizer) -> None:
 
 
 def _why_lightnings_loop(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> str | None:
-    """Returns why Lightning's own loop makes the steps of this epoch; None if the fast one can."""
+    """Returns why this epoch must run in Lightning's own loop; None if the fast one can run it."""
     module = trainer.lightning_module
     if not module.automatic_optimization:
         return "manual optimization"
@@ -327,7 +327,7 @@ def _why_lightnings_loop(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> str
 
 
 def _makes_one_update(module: pl.LightningModule) -> bool:
-    """Returns whether `optimizer_step` is known to do no more than to call the closure for one update."""
+    """Returns whether `optimizer_step` is known to do nothing but one update with the closure."""
     update = type(module).optimizer_step
     if isinstance(module, HasFusedStep) or update is pl.LightningModule.optimizer_step:
         return True

@@ -1,7 +1,7 @@
-"""Fingerprints of the functions that the engine and the stacks compute in the place of: class → name:digest.
+"""Fingerprints of the functions that the engine and the stacks replace: class → name:digest.
 
-`tests/engine/record_fingerprints.py` writes this file. It is to be run by those who change one of these functions and
-let kernels and stacks follow. Whoever only changes the function leaves this file alone: the edit is then heeded.
+`tests/engine/record_fingerprints.py` writes this file. Run it only after changing the kernels and stacks along with a
+function. If only the function changes, leave this file alone: the edited function is then used.
 """
 
 FINGERPRINTS = {

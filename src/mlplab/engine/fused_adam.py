@@ -1,7 +1,7 @@
-"""PyTorch's fused Adam by a direct call of its kernel: the same kernel on the same state.
+"""Calls the kernel of PyTorch's fused Adam directly, on the same state.
 
-`torch.optim.Adam.step` sorts its tensors by device and type and looks after options that nobody has set. For a
-small network on the CPU that takes longer than the update.
+`torch.optim.Adam.step` groups its tensors by device and type, and checks options that are not set. For a small network
+on the CPU that takes longer than the update.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -26,12 +26,11 @@ SUPPORTED = ({("cpu", torch.float32)}, {("cpu", torch.float64)})
 
 
 class _CachedStates(NamedTuple):
-    """Holds the states of parameters: looking them up takes as long as a small update.
+    """Caches the states of parameters, as looking them up takes as long as a small update.
 
     Attributes:
         all_states: the states of all parameters of the optimizer.
-        steps: the number of updates of each of these, as parts of one tensor: `step_buffer`, so that one call counts
-            for all.
+        steps: the step counters of all parameters: views of `step_buffer`, so that one call increments all.
     """
 
     parameters: list[Tensor]
@@ -42,22 +41,22 @@ class _CachedStates(NamedTuple):
 
 
 class _DirectStep(Adam):
-    """Makes Adam's step by one call for all groups with the same options, as groups without decay have."""
+    """Makes Adam's step by one kernel call for all groups with equal options."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
         kinds = {(p.device.type, p.dtype) for group in self.param_groups for p in group["params"]}
         is_genuine = has_genuine_step(Adam) and why_replaced() is None
-        # Decided here, where both the constructor and later additions of groups come by.
+        # Decided here, as the constructor and later additions of groups both call this method.
         self._is_direct = kinds in SUPPORTED and is_genuine
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         is_watched = has_step_hooks(self) or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
-        if is_watched or not getattr(self, "_is_direct", False):  # which a copy of an optimizer does not have
+        if is_watched or not getattr(self, "_is_direct", False):  # a copy of an optimizer lacks it
             return self._pytorchs_step(closure)
         loss = None
         if closure is not None:
-            # Callers may hold `no_grad`, as PyTorch's own step does around its update.
+            # The caller may have disabled gradients, as PyTorch's own step does around its update.
             if torch.is_grad_enabled():
                 loss = closure()
             else:
@@ -70,7 +69,7 @@ class _DirectStep(Adam):
     step.hooked = True  # type: ignore[attr-defined]  # else PyTorch wraps it in calls of hooks, also where there are none
 
     def _pytorchs_step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Makes the step as it stands in PyTorch now, with the hooks that `step.hooked` leaves out."""
+        """Makes PyTorch's own step as it is now, with the hooks that `step.hooked` leaves out."""
         own: Any = Adam.step
         return (own if hasattr(own, "hooked") else Optimizer.profile_hook_step(own))(self, closure)
 
@@ -83,22 +82,22 @@ class _DirectStep(Adam):
                 by_options[own] = by_options[own] + group["params"]
             else:
                 by_options[own] = group["params"]
-        found = vars(self).setdefault("_found", {})  # not of a copy, which has its own state
+        found = vars(self).setdefault("_found", {})  # not for a copy, which has its own state
         for place, ((beta1, beta2, lr, eps, weight_decay, is_decoupled), parameters) in enumerate(by_options.items()):
             gradients = [p.grad for p in parameters]
-            # The usual case has no None, and is found without building lists anew.
+            # Usually no gradient is None, and no list has to be rebuilt.
             if not all(map(is_not, gradients, _NONE)):
                 parameters = [p for p in parameters if p.grad is not None]
                 gradients = [p.grad for p in parameters]
             if not parameters:
                 continue
             known = found[place] = self._cached_states(parameters, found.get(place))
-            known.step_buffer.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
+            known.step_buffer.add_(_ONE)  # converting a number to a tensor each time takes longer than adding it
             kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
             kernel(
                 parameters,
                 gradients,  # type: ignore[arg-type]  # none of them is None
-                # Lists are made at every step, as the kernel takes lists; the states in them are looked up once.
+                # The kernel takes lists, made at every step; the states in them are cached.
                 [state["exp_avg"] for state in known.states],
                 [state["exp_avg_sq"] for state in known.states],
                 # The maxima of AMSGrad, which only PyTorch's own step supports.
@@ -120,13 +119,13 @@ class _DirectStep(Adam):
             before is None
             or not _are_same(before.parameters, parameters)
             or not _are_same(before.all_states, all_states)
-            # A state that was emptied since begins again.
+            # A state that was emptied since starts anew.
             or not all(before.states)
             or not _are_same(before.steps, [state["step"] for state in before.states])
         ):
             states = [self.state[p] or self._begin(p) for p in parameters]
             step_buffer = torch.stack([state["step"] for state in states])
-            # Views: counting in the buffer counts for each parameter, where checkpoints look.
+            # Views: incrementing the buffer updates the counter of each parameter, which checkpoints store.
             steps = list(step_buffer.unbind())
             for state, step in zip(states, steps, strict=True):
                 state["step"] = step
@@ -162,12 +161,12 @@ _ONE = torch.ones(())
 
 FUSED: dict[Any, type[Optimizer]] = {Adam: FusedAdam, AdamW: FusedAdamW}
 
-for genuine, fused in FUSED.items():  # callbacks name curves after the class, under both engines alike
+for genuine, fused in FUSED.items():  # callbacks name curves after the class, which must be the same with both engines
     fused.__name__ = fused.__qualname__ = genuine.__name__
 
 
 def fused_adam(factory: OptimizerFactory) -> OptimizerFactory:
-    """Returns a factory of the same update by a direct call, for a plain fused Adam or AdamW; else the factory."""
+    """Returns a factory of the direct optimizer for a plain fused Adam or AdamW; any other factory as it is."""
     rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
     is_plain = options.get("fused") and not any(options.get(name) for name in UNSUPPORTED)
     if rule not in FUSED or not is_plain or isinstance(options.get("lr"), Tensor):

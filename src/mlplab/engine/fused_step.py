@@ -1,9 +1,9 @@
-"""A training step of the project's own learner by direct kernel calls: autograd's bits in less time.
+"""Computes a training step of the project's own learner by direct kernel calls: autograd's bits in less time.
 
-For a small network autograd takes longer to record what is computed, and to find its way back, than the
-computation takes. `FusedStep` computes loss and gradients of an MLP by the kernels that autograd calls, in the
-same order (Goodfellow et al. 2016, algorithms 6.3 and 6.4). It computes in the place of `Learner.training_step`,
-`MLP.forward` and the loss, so it is built only where engine/recognition.py finds all of that unchanged.
+For a small network, autograd's recording and traversal of the graph take longer than the computation. `FusedStep`
+computes loss and gradients of an MLP by the kernels that autograd calls, in the same order (Goodfellow et al. 2016,
+algorithms 6.3 and 6.4). It replaces `Learner.training_step`, `MLP.forward` and the loss. It is built only if
+engine/recognition.py finds all of them unchanged.
 Legend: B batch, F features, H hidden, C outputs.
 """
 
@@ -24,7 +24,7 @@ from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.objectives.penalties import l1_l2_penalty
 
 Outputs = dict[str, Any]
-"""Value of `training_step`, with `loss` divided by the batches of an update. Callbacks are given it."""
+"""Value of `training_step` for callbacks, with `loss` divided by the batches per update."""
 
 Backward = Callable[[], None]
 """Adds the gradient of the loss to `.grad` of all parameters."""
@@ -39,12 +39,12 @@ class HasFusedStep:
 
     @abstractmethod
     def fused_step(self) -> Step | None:
-        """Returns the step for the module as it is now; None where autograd is to compute `training_step`."""
+        """Returns the fused step for the module as it is now; None if autograd must compute `training_step`."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A hidden layer as it is at the moment, its parts looked up once."""
+    """A snapshot of a hidden layer, with its parts looked up once."""
 
     weight: Tensor
     bias: Tensor
@@ -59,9 +59,9 @@ class _Layer:
         return cls(layer.linear.weight, layer.linear.bias, kernel, layer.dropout, layer.residual)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, "_Gradients", bool], Tensor]]:
-        """Returns the outputs (B, H), and a function from their gradient to that of the weights and the inputs."""
+        """Returns the outputs (B, H), and a function that maps their gradient to those of weights and inputs."""
         sums = functional.linear(inputs, self.weight, self.bias)
-        # A residual connection still needs the gradient that an in-place kernel would overwrite.
+        # In place, a kernel would overwrite the gradient that a residual connection still needs.
         in_place = None if self.residual else self.kernel.in_place
         activations = outputs = self.kernel.forward(sums) if in_place is None else in_place[0](sums)
         mask = None
@@ -83,7 +83,7 @@ class _Layer:
             else:
                 gradient = in_place[1](gradient, activations)
             gradients.add_linear(self.weight, self.bias, inputs, gradient)
-            # The features learn nothing, so the first layer's gradient goes no further.
+            # Features need no gradient, so the backward pass ends at the first layer.
             if not needs_inputs:
                 return gradient
             gradient = gradient.mm(self.weight)
@@ -95,8 +95,8 @@ class _Layer:
 class _Gradients:
     """Accumulates gradients in `.grad`, as autograd does.
 
-    Autograd first sums all gradients of one backward pass, then adds the sum to `.grad`. The same order is kept here,
-    as another one gives other last bits where batches are accumulated.
+    Autograd first sums all gradients of one backward pass, then adds the sum to `.grad`. The same order is kept here:
+    with accumulated batches, another order would change the last bits.
 
     Args:
         of_penalty: parameter → the gradient of the penalty.
@@ -114,16 +114,16 @@ class _Gradients:
         if self._of_penalty and parameter in self._of_penalty:
             gradient = self._of_penalty[parameter] + gradient
         if parameter.grad is None:
-            # Not added to zeros: autograd takes over the first gradient as well.
+            # Assigned, not added to zeros, as autograd does.
             parameter.grad = gradient
         else:
             parameter.grad += gradient
 
 
 class FusedStep:
-    """Computes the step of a learner whose model is an MLP, also behind an input layer that learns nothing.
+    """Computes the step of a learner whose model is an MLP, possibly behind an input layer without parameters.
 
-    It holds what the learner is made of at this moment: build another one after anything may have changed it.
+    It is a snapshot of the learner: build a new one after anything may have changed the learner.
     `mlplab.engine.recognition.why_not_fused` says whether a learner has a fused step.
 
     Args:
@@ -141,37 +141,37 @@ class FusedStep:
         self._layers = [_Layer.of(layer) for layer in network.hidden]
         self._output = network.output.weight, network.output.bias
         objective = learner.objective
-        # A label smoothing of 0 counts as no option.
+        # A label smoothing of 0 is the same as none.
         has_options = objective.class_weights is not None or any(objective.options.values())
         self._objective, self._loss = objective, None if has_options else LOSS_KERNELS.get(objective.function)
 
     def __call__(self, batch: tuple[Tensor, ...], batches_per_update: int = 1) -> tuple[Outputs, Backward]:
-        """Computes the loss of a batch; its gradient follows when `Backward` is called.
+        """Computes the loss of a batch; its gradient is computed when `Backward` is called.
 
         Args:
             batch: features (B, F), targets, and perhaps weights (B,).
-            batches_per_update: the batches whose gradients are accumulated; each counts for its share.
+            batches_per_update: the number of accumulated batches, by which the loss is divided.
         """
         features, targets, *weights = batch
         learner = self._learner
-        # The kernels know no weights.
+        # The kernels take no weights.
         by_kernel = None if weights else self._loss
         with BELOW_AUTOGRAD():
             outputs, through_network = self._forward(features)
             if by_kernel is not None:
                 loss, through_loss = by_kernel(outputs, targets)
-        # Outside of that context, as autograd is needed for such a loss.
+        # Outside of that context, as such a loss needs autograd.
         if by_kernel is None:
             loss, through_loss = self._loss_by_autograd(outputs, targets, *weights)
         penalty = l1_l2_penalty(learner.regularized, l1=learner.l1, l2=learner.l2) if learner.regularized else None
         with BELOW_AUTOGRAD():
-            # The penalty has no part in `data_loss`, which curves show.
+            # `data_loss`, which curves show, excludes the penalty.
             total = loss if penalty is None else loss + penalty.detach()
             if batches_per_update > 1:
                 total = total / batches_per_update
 
         def backward() -> None:
-            # The gradient of the loss by itself, from which every backward pass starts.
+            # d(loss)/d(loss), where every backward pass starts.
             share = torch.ones_like(loss)
             of_penalty: dict[Tensor, Tensor] = {}
             if batches_per_update > 1:
@@ -187,12 +187,12 @@ class FusedStep:
                     of_outputs = through_loss(share)
                 through_network(of_outputs, _Gradients(of_penalty))
 
-        # For a loss without a kernel, autograd knows the outputs.
+        # For a loss without a kernel, autograd has recorded the outputs.
         plain = outputs if by_kernel is not None else outputs.detach()
         return {"loss": total, "data_loss": loss, "outputs": plain}, backward
 
     def _forward(self, features: Tensor) -> tuple[Tensor, Callable[[Tensor, _Gradients], None]]:
-        """Returns the outputs (B, C), and a function that carries their gradient to the weights."""
+        """Returns the outputs (B, C), and a function that propagates their gradient to the weights."""
         if self._inputs is not None:
             # No gradient is needed here, see `why_not_fused`.
             features = self._inputs(features)
@@ -206,7 +206,7 @@ class FusedStep:
 
         def backward(gradient: Tensor, gradients: _Gradients) -> None:
             gradients.add_linear(weight, bias, inputs, gradient)
-            # A linear model has no hidden layers to go on to.
+            # A linear model has no hidden layers.
             if backwards:
                 gradient = gradient.mm(weight)
             for depth in range(len(backwards) - 1, -1, -1):
@@ -215,7 +215,7 @@ class FusedStep:
         return outputs, backward
 
     def _loss_by_autograd(self, outputs: Tensor, *targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Computes a loss that has no kernel; autograd goes from it as far as to the outputs."""
+        """Computes a loss without a kernel; autograd gives its gradient with respect to the outputs."""
         leaf = outputs.requires_grad_()
         loss = self._objective(leaf, *targets)
 
@@ -227,37 +227,37 @@ class FusedStep:
 
 
 MOST_COMPARED = 256
-"""Rows of the first batch on which the fused step is compared with autograd."""
+"""Maximum of rows on which the fused step is compared with autograd."""
 
 
 def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, batch_idx: int) -> bool:
-    """Returns whether the fused step gives a batch the loss and gradients of `training_step`, number for number.
+    """Returns whether the fused step gives exactly the loss and gradients of `training_step` for a batch.
 
-    Gradients and random numbers stay as they were.
+    Gradients and random generators are restored.
     """
-    # More rows take the same kernels. All of a batch of 1024 images would take as long as two steps.
+    # More rows take the same kernels; a whole batch of 1024 images would take as long as two steps.
     batch = tuple(part[:MOST_COMPARED] for part in batch)
-    # Without frozen ones: a learner may hold a copy of the network.
+    # Without frozen parameters: a learner may hold a copy of the network.
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     generator = torch.get_rng_state()
     accumulated = [parameter.grad for parameter in parameters]
     try:
-        # Backward into `.grad`, and not `torch.autograd.grad`, so that hooks on the way there are heard.
+        # `backward`, not `torch.autograd.grad`, so that hooks on gradients are called.
         expected, gradients = _with_gradients(parameters, lambda: _by_autograd(learner, batch, batch_idx))
         # Both passes draw the same dropout masks.
         torch.set_rng_state(generator)
         try:
             loss, found = _with_gradients(parameters, lambda: _by_kernels(fused, batch))
-        except (RuntimeError, IndexError):  # shapes that the kernels do not take
+        except (RuntimeError, IndexError):  # the kernels do not take these shapes
             return False
     finally:
         torch.set_rng_state(generator)
-        # Whatever had been accumulated goes back, as if nothing had been compared.
+        # Restores whatever had been accumulated.
         for parameter, gradient in zip(parameters, accumulated, strict=True):
             parameter.grad = gradient
     pairs = zip([loss, *found], [expected, *gradients], strict=True)
     return all(
-        # The same object means None for both: a parameter without a gradient.
+        # Identical objects are None: a parameter without a gradient.
         a is b or (a is not None and b is not None and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True))
         for a, b in pairs
     )

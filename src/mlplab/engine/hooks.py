@@ -1,4 +1,4 @@
-"""Calls the hooks of callbacks and module that override them, without visiting those that do not."""
+"""Calls only those hooks of callbacks and module that are overridden."""
 
 import functools
 import inspect
@@ -24,24 +24,24 @@ STEP_HOOKS = (
 """Hooks of callbacks and the LightningModule that are called in every step, in the order of their calls."""
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device")
-"""Methods of modules and data modules whose default the fast loops have built in."""
+"""Methods of modules and data modules whose defaults the fast loops have inlined."""
 
 
 class Hooks:
-    """Holds, for each of some hooks, the callbacks that override it, and the LightningModule if it does.
+    """Maps each given hook to the callbacks, and the LightningModule, that override it.
 
     Args:
         trainer: with its callbacks as they are now.
         names: of the hooks.
 
     Attributes:
-        callers: hook → a function that calls it, of those that somebody overrides.
+        callers: overridden hook → a function that calls it.
     """
 
     def __init__(self, trainer: pl.Trainer, names: Collection[str]) -> None:
         self._trainer, self._module, self._names = trainer, trainer.lightning_module, frozenset(names)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        # Remembered, to notice callbacks and hooks that are added later.
+        # Kept to notice callbacks and hooks that are added later.
         self._seen = self._owners()
         found = {
             name: (overriding(callbacks, name, Callback), overriding([self._module], name, pl.LightningModule))
@@ -51,30 +51,30 @@ class Hooks:
         self.callers = {name: self._caller(name, *both) for name, both in self._heard.items()}
 
     def as_now(self) -> "Hooks":
-        """Returns itself; or new hooks, if callbacks were added, or hooks were set on one, since."""
+        """Returns itself; or new `Hooks` if callbacks, or hooks set on objects, were added since."""
         now = self._owners()
         is_same = len(now) == len(self._seen) and all(
-            # Hooks are compared by value, as bound methods are made anew at each access.
+            # By value, as each access makes a new bound method.
             one is other and own == before
             for (one, own), (other, before) in zip(now, self._seen, strict=True)
         )
         return self if is_same else Hooks(self._trainer, self._names)
 
     def _owners(self) -> list[tuple[Any, list[Any]]]:
-        """Returns callbacks and module, each with its hooks: of its class, and set on the object itself."""
+        """Returns callbacks and module, each with its hooks from the class and those set on the object."""
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         return [
-            # A hook set on the object comes before that of its class, as in an ordinary call.
+            # A hook set on the object hides that of its class, as in an ordinary call.
             (owner, [vars(owner).get(name) or getattr(type(owner), name, None) for name in self._names])
             for owner in (*callbacks, self._module)
         ]
 
     def is_heard(self, name: str) -> bool:
-        """Returns whether anybody overrides it."""
+        """Returns whether a hook is overridden anywhere."""
         return name in self._heard
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Calls a hook: callbacks first, then the module, whose answer is returned."""
+        """Calls a hook of the callbacks, then of the module; returns the module's value."""
         caller = self.callers.get(name)
         return None if caller is None else caller(*arguments)
 
@@ -83,10 +83,10 @@ class Hooks:
         attributes = vars(module)
 
         def call(*arguments: Any) -> Any:
-            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # `log` asks for it
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # `log` reads it
             for hook in callbacks:
                 hook(trainer, module, *arguments)
-            # Only the module's answer counts for Lightning; those of callbacks are dropped.
+            # Lightning, too, ignores the values that callbacks return.
             answer = None
             for hook in own:
                 answer = hook(*arguments)
@@ -97,7 +97,7 @@ class Hooks:
 
 
 def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:
-    """Returns the bound methods of the owners that override it, in their class or on the object."""
+    """Returns the bound methods of those owners that override a hook, in their class or on the object."""
     default = getattr(base, name, None)
     return [
         getattr(owner, name)
@@ -107,14 +107,14 @@ def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..
 
 
 def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:
-    """Returns why a step is more than one call of `step(batch, batch_idx)` on one device in full precision."""
+    """Returns why a step is not just one call of `step(batch, batch_idx)` on one device in full precision."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     # Exactly this class: a subclass may do more with each batch.
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return type(trainer.strategy).__name__
     if type(trainer.precision_plugin) is not Precision:
         return f"trainer.precision={trainer.precision_plugin.precision}"
-    # A profiler measures Lightning's calls by their names, which the fast loops do not make.
+    # A profiler measures Lightning's named calls, which the fast loops do not make.
     profiler = trainer.profiler  # type: ignore[attr-defined]
     if type(profiler) is not PassThroughProfiler:
         return type(profiler).__name__
@@ -129,7 +129,7 @@ def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:
 
 @functools.cache
 def _takes_batch_and_index(function: Callable[..., Any]) -> bool:
-    """Returns whether a method takes these two alone, and does not fetch its batches itself."""
+    """Returns whether a method takes exactly batch and index, rather than an iterator of batches."""
     parameters = inspect.signature(function).parameters
     # Three with `self`.
     return len(parameters) == 3 and "dataloader_iter" not in parameters

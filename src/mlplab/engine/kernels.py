@@ -1,6 +1,6 @@
-"""The gradients of activations and losses, by the kernels that autograd calls.
+"""Computes the gradients of activations and losses by the kernels that autograd calls.
 
-Each belongs to a function object, never to a name: a function that is not a key here is left to autograd.
+The keys are function objects, never names: any other function is left to autograd.
 Legend: B batch, H hidden, C outputs.
 """
 
@@ -18,7 +18,7 @@ from mlplab.objectives.losses import cross_entropy, mse
 _aten = torch.ops.aten
 
 BELOW_AUTOGRAD: Any = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.no_grad)
-"""Context in which kernels run without autograd. `torch.no_grad()` still passes through its wrapper of each kernel."""
+"""Context that bypasses autograd. With `torch.no_grad()`, each kernel call still passes through autograd's wrapper."""
 
 MEAN, NO_CLASS = 1, -100
 """PyTorch's codes for `reduction="mean"`, and for the class that is left out by default."""
@@ -34,7 +34,7 @@ class ActivationKernel:
     Attributes:
         forward: sums (B, H) -> outputs (B, H).
         backward: gradient of the outputs, sums, outputs -> gradient of the sums, each (B, H).
-        in_place: the same pair, which overwrites sums and gradient; None where the gradient needs the sums.
+        in_place: in-place variants of the pair, which overwrite sums and gradient; None if the gradient needs the sums.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -46,8 +46,8 @@ def _kernels(*kernels: ActivationKernel) -> dict[Callable[..., Tensor], Activati
     return {kernel.forward: kernel for kernel in kernels}
 
 
-# In-place pairs are those whose gradient follows from the outputs alone.
-# Numbers are PyTorch's defaults: slope of leaky_relu, α of elu, β and threshold of softplus.
+# Pairs work in place if the gradient follows from the outputs alone. Numbers are PyTorch's defaults: slope of
+# leaky_relu, α of elu, β and threshold of softplus.
 ACTIVATION_KERNELS = _kernels(
     ActivationKernel(
         torch.relu,
@@ -67,7 +67,7 @@ ACTIVATION_KERNELS = _kernels(
     ),
     ActivationKernel(
         identity,
-        # No kernel at all: autograd records nothing for it either.
+        # No kernel: autograd records nothing for it either.
         lambda gradient, sums, outputs: gradient,
         (lambda sums: sums, lambda gradient, y: gradient),
     ),
@@ -99,7 +99,7 @@ LossWithBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossWithBackward:
     if targets.ndim != 1 or len(targets) != len(outputs):
-        cross_entropy(outputs, targets)  # refuses them in its own words
+        cross_entropy(outputs, targets)  # PyTorch's own error
     # In two steps, as `functional.cross_entropy` does: the same kernels give the same bits.
     log_probabilities = torch.log_softmax(outputs, 1)
     loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, MEAN, NO_CLASS)
@@ -119,4 +119,4 @@ LOSS_KERNELS: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossWithBac
     cross_entropy: _cross_entropy,
     mse: _mse,
 }
-"""Loss → its kernel with gradient, for calls without options. Other losses leave their gradient to autograd."""
+"""Loss → its kernel with gradient, for calls without options. Other losses use autograd."""

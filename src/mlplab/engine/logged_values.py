@@ -1,4 +1,4 @@
-"""Stores the values of `LightningModule.log` in fewer steps than Lightning takes.
+"""Stores the values of `LightningModule.log` with less overhead than Lightning.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
@@ -15,9 +15,9 @@ from mlplab.engine.hooks import overriding
 
 
 class FastLogDict:
-    """Stands for `log_dict` of a module: values logged before with the same options take a shorter way.
+    """Replaces a module's `log_dict`: values that were logged before with the same options take a shortcut.
 
-    At the end of an epoch, `LightningModule.log` takes longer for five scores than computing them.
+    At the end of an epoch, logging five scores by `LightningModule.log` takes longer than computing them.
 
     Args:
         module: whose class has Lightning's `log` and `log_dict`.
@@ -43,7 +43,7 @@ class FastLogDict:
 
 
 def use_fast_log_dict(module: pl.LightningModule) -> None:
-    """Lets a module with Lightning's own `log` and `log_dict` log by a shorter way."""
+    """Gives a module with Lightning's own `log` and `log_dict` the faster `log_dict`."""
     if not any(overriding([module], name, pl.LightningModule) for name in ("log", "log_dict")):
         vars(module)["log_dict"] = FastLogDict(module)
 
@@ -51,8 +51,8 @@ def use_fast_log_dict(module: pl.LightningModule) -> None:
 class FastResults(_ResultCollection):
     """Reuses the metric of a value logged with the same options; caches `metrics()` until a value changes.
 
-    Lightning describes each value anew, compares the description with that of the value before, and moves what it
-    keeps to the device that it is on. It goes through all values whenever somebody looks at one of them.
+    For each value, Lightning builds new metadata, compares it with the former, and moves the metric to its device. It
+    goes through all values whenever one is read.
     """
 
     def __init__(self, training: bool) -> None:
@@ -66,7 +66,7 @@ class FastResults(_ResultCollection):
     def __setitem__(self, key: str, metric: Any) -> None:
         super().__setitem__(key, metric)
         if metric.is_tensor:
-            # On the object, as Lightning asks each metric to move at every look at it.
+            # Set on the object, as Lightning calls `to` whenever it looks up the metric.
             vars(metric)["to"] = _LazyTo(metric)
 
     # As Lightning's own method: the compiler must not trace into its bookkeeping.
@@ -76,7 +76,7 @@ class FastResults(_ResultCollection):
         self._cached.clear()
         batch_size = options.pop("batch_size", None)
         place = (fx, name, self.dataloader_idx)
-        if f"{fx}.{name}" in self._again:  # it is logged twice in this epoch
+        if f"{fx}.{name}" in self._again:  # logged twice in this epoch
             metric = self[f"{fx}.{name}"]
             metric.forward(self._again.pop(f"{fx}.{name}"), 1)
             metric.has_reset = False
@@ -85,7 +85,7 @@ class FastResults(_ResultCollection):
             metric = self[f"{fx}.{name}"]
             kept = metric.value
             if metric.is_tensor and isinstance(value, Tensor) and value.device == kept.device:
-                # A graph that is kept would hold the memory of the whole step.
+                # Keeping the graph would hold the memory of the whole step.
                 value = value if options.get("enable_graph") else value.detach()
                 metric.forward(value, self._extract_batch_size(metric, batch_size, metric.meta))
                 # As Lightning's own update: the value counts as new.
@@ -95,15 +95,15 @@ class FastResults(_ResultCollection):
         self._logged_as[place] = options
 
     def remember(self, fx: str, values: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-        """Notes with which options these values of an epoch were logged from a hook."""
+        """Stores the options with which a hook logged these values of an epoch."""
         if self.dataloader_idx is None:
             self._remembered |= {(fx, name): dict(options) for name in values if f"{fx}.{name}" in self}
 
     def log_again(self, fx: str, values: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-        """Takes the one value each of an epoch, logged before from this hook with these options and emptied since.
+        """Logs values of an epoch that this hook logged before with the same options, and that were reset since.
 
         Returns:
-            whether it did: all of them or none.
+            Whether it did: all of them or none.
         """
         if self.dataloader_idx is not None or any(self._remembered.get((fx, name)) != options for name in values):
             return False
@@ -118,20 +118,20 @@ class FastResults(_ResultCollection):
         return True
 
     def _is_of_epoch(self, metric: Any) -> bool:
-        """Returns whether a metric is empty, and takes the mean of an epoch, which of one value is that value."""
+        """Returns whether a metric is empty and averages over an epoch: the mean of a single value is that value."""
         meta = metric.meta
         is_mean = metric.is_tensor and meta.is_mean_reduction and meta.on_epoch and not meta.on_step
         return bool(is_mean and metric.has_reset)
 
     def has_logged(self) -> bool:
-        """Returns whether something was logged since the last reset, which leaves metrics there, emptied."""
+        """Returns whether anything was logged since the last reset, which empties metrics but keeps them."""
         if self._may_have_logged and not self._again:
             self._may_have_logged = any(not metric.has_reset for metric in self.values())
         return self._may_have_logged
 
     def metrics(self, on_step: bool) -> Any:
         question = (on_step, self.dataloader_idx)
-        # Asked several times after each validation, with the same answer until something is logged.
+        # Called several times after each validation, with the same result until something is logged.
         if question not in self._cached:
             self._cached[question] = answer = super().metrics(on_step)
             for key, value in self._again.items() if not on_step and self.dataloader_idx is None else ():
@@ -147,7 +147,7 @@ class FastResults(_ResultCollection):
         self._cached.clear()
         for item in self.values():
             is_selected = (metrics is None or metrics ^ item.is_tensor) and (fx is None or fx == item.meta.fx)
-            # What is empty is left as it is; but a torchmetrics object may have been updated without being logged.
+            # Empty metrics need no reset; but a torchmetrics object may have been updated without being logged.
             if is_selected and not (item.is_tensor and item.has_reset):
                 item.reset()
         if metrics is not True:
@@ -155,7 +155,7 @@ class FastResults(_ResultCollection):
 
 
 class _LazyTo:
-    """Stands for `to` of a metric, which goes through all of its attributes even if it is on that device already."""
+    """Replaces a metric's `to`, which walks through all attributes even if the metric is on that device already."""
 
     def __init__(self, metric: Any) -> None:
         self._metric = metric

@@ -1,4 +1,4 @@
-"""Notices what was replaced in PyTorch or Lightning, or put around their calls: direct kernel calls would miss it."""
+"""Finds functions of PyTorch or Lightning that were replaced or wrapped: direct kernel calls would bypass them."""
 
 import sys
 from collections.abc import Iterator
@@ -26,28 +26,28 @@ GENUINE_MODULES = {
     (pl.LightningModule, "configure_gradient_clipping"): "lightning.pytorch.core.module",
     (pl.LightningModule, "clip_gradients"): "lightning.pytorch.core.module",
 }
-"""Functions that the engine leaves out or counts on → where the genuine one is defined; None for one written in C."""
+"""Functions that the engine bypasses or relies on → module of the genuine one; None if it is written in C."""
 
 STRATEGY_METHODS = ("backward", "optimizer_step", "training_step")
-"""Methods of Lightning's strategy that the fast loop leaves out."""
+"""Methods of Lightning's strategy that the fast loop bypasses."""
 
 DECORATORS = tuple(
     function.__code__
     for function in (Optimizer.profile_hook_step(lambda self: None), torch.optim.Adam.step)
     if hasattr(function, "__code__")
 )
-"""Decorators that PyTorch itself puts around `step`."""
+"""Code objects of the decorators that PyTorch itself puts around `step`."""
 
 
 def why_replaced() -> str | None:
-    """Returns which function was replaced by another, or what is called with every operation; None if nothing."""
+    """Returns which function was replaced, or what intercepts every operation; None if nothing."""
     for (owner, name), module in GENUINE_MODULES.items():
         function = getattr(owner, name)
-        # Where the genuine function is written in C, a replacement is one of Python.
+        # A genuine function in C can only be replaced by one in Python.
         is_genuine = type(function).__name__.startswith("builtin") if module is None else function.__module__ == module
         if not is_genuine:
             return f"{getattr(owner, '__name__', owner)}.{name} was replaced"
-    # Profilers and tracers among others: they would miss what is called below them.
+    # Profilers and tracers, for example: they would miss direct kernel calls.
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
         return "a mode of PyTorch listens to all functions"
     find_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
@@ -59,7 +59,7 @@ def why_replaced() -> str | None:
 def has_genuine_step(kind: type[Optimizer]) -> bool:
     """Returns whether the `step` of an optimizer of PyTorch is PyTorch's own."""
     step: Any = kind.step
-    # Unwraps what PyTorch itself puts around `step`; any other wrapper is somebody's own.
+    # Unwraps PyTorch's own decorators of `step`; any other wrapper is the user's.
     while hasattr(step, "__wrapped__"):
         if step.__code__ not in DECORATORS:
             return False
@@ -68,7 +68,7 @@ def has_genuine_step(kind: type[Optimizer]) -> bool:
 
 
 def has_step_hooks(optimizer: Optimizer) -> bool:
-    """Returns whether hooks are called before or after the steps of an optimizer, or of all."""
+    """Returns whether an optimizer, or all optimizers, have hooks before or after a step."""
     return bool(
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
@@ -82,14 +82,14 @@ def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
     for optimizer in trainer.optimizers:
         kind, step = type(optimizer), vars(optimizer).get("step")
         is_known = kind.__module__.startswith(("torch.optim.", "mlplab.engine."))
-        is_set = step is not None and not hasattr(step, "_wrapped_by_lr_sched")  # which PyTorch's schedules set
+        is_set = step is not None and not hasattr(step, "_wrapped_by_lr_sched")  # PyTorch's schedules set it
         if not is_known or is_set:
             return f"{kind.__name__}.step may change the network"
         if has_step_hooks(optimizer):
             return f"a hook is registered on {kind.__name__}"
     for config in trainer.lr_scheduler_configs:
         for schedule in _with_parts(config.scheduler):
-            # These two call functions of the user, which may do anything.
+            # These two call the user's functions, which may do anything.
             if type(schedule).__module__ != "torch.optim.lr_scheduler" or isinstance(
                 schedule, LambdaLR | MultiplicativeLR
             ):
@@ -99,6 +99,6 @@ def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
 
 def _with_parts(schedule: Any) -> Iterator[Any]:
     yield schedule
-    # SequentialLR and ChainedScheduler hold others.
+    # SequentialLR and ChainedScheduler contain other schedules.
     for part in getattr(schedule, "_schedulers", ()):
         yield from _with_parts(part)

@@ -1,7 +1,7 @@
-"""Decides whether the engine may compute a learner's step in its place, and says why not.
+"""Decides whether the engine may compute a learner's step, and gives the reason if not.
 
-Whatever autograd, a hook or a user's own class would do otherwise leaves the step to autograd. The stacks ask the same
-questions of their members.
+If a hook, a user's own class or autograd could give another result, autograd computes the step. The stacks apply the
+same checks to their members.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -35,13 +35,13 @@ from mlplab.objectives.penalties import l1_l2_penalty
 LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 
 INPUTS = (PixelInputs, CategoryInputs)
-"""Input layers that kernels and stacks know."""
+"""Input layers that kernels and stacks support."""
 
 WATCHERS = (
     ExponentialMovingAverage, GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, StochasticWeightAverage,
     TrainingCurves,
 )  # fmt: skip
-"""Callbacks of this project with hooks in every step, none of which changes the network."""
+"""Callbacks of this project whose hooks in every step do not change the network."""
 
 LIGHTNINGS_WATCHERS = (
     "DeviceStatsMonitor",
@@ -52,10 +52,10 @@ LIGHTNINGS_WATCHERS = (
     "ThroughputMonitor",
     "Timer",
 )
-"""The same of `lightning.pytorch.callbacks`."""
+"""The same for `lightning.pytorch.callbacks`."""
 
 CALLBACK_DEFAULTS = tuple((name, getattr(pl.Callback, name)) for name in STEP_HOOKS)
-"""Hooks of a step, each with what a callback has that does not override it."""
+"""Hook of a step → its default, in callbacks that do not override it."""
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Attributes of a module that hold functions to call with its inputs, outputs or gradients."""
@@ -65,17 +65,17 @@ GLOBAL_HOOKS = tuple(getattr(global_hooks_module, f"_global{name}") for name in 
 
 
 CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
-# As they are imported: later replacements are found by comparing with these.
+# Captured on import, to find later replacements.
 ORIGINAL_CALLS = [getattr(nn.Module, name) for name in CALLS]
 
 ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
-"""Methods that call a module, and that look up and set its attributes."""
+"""Methods that call a module, or read and set its attributes."""
 
 
 def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | None:
-    """Returns why a step is left to autograd; None if a `FusedStep` computes it with the same bits.
+    """Returns why a step is left to autograd; None if a `FusedStep` gives the same bits.
 
-    It is to be asked whenever code may have run that the engine does not know.
+    Call it again whenever code that the engine does not know may have run.
     """
     if trainer.strategy.root_device.type != "cpu":
         return "the fused step needs the CPU"
@@ -97,18 +97,18 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
 
 
 def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
-    """Returns which hook of a step is not known to leave the network as it is."""
+    """Returns the first hook of a step that may change the network; None if there is none."""
     heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
-    # The learner's own hook seeds the step, which the fast loop calls in any case.
+    # The learner's own hook only seeds the step, and the fast loop calls it in any case.
     unknown = [name for name in heard if name != "on_train_batch_start"]
-    # A schedule of one's own may change anything between two steps.
+    # The user's own schedule may change anything between two steps.
     if overriding([learner], "lr_scheduler_step", pl.LightningModule):
         unknown.append("lr_scheduler_step")
     if unknown:
         return f"Learner.{unknown[0]} may change the network within the step"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         kind = type(callback)
-        # Written out, as most callbacks have none: `overriding` would bind each hook.
+        # Inlined for speed: `overriding` would bind each hook, and most callbacks have none.
         is_set = not vars(callback).keys().isdisjoint(STEP_HOOKS)
         hooks = [
             name
@@ -131,7 +131,7 @@ def _is_lightnings_watcher(kind: type) -> bool:
 
 
 def _unfusable_network(learner: Learner) -> str | None:
-    """Returns what in network or loss the kernels were not written for."""
+    """Returns the first part of network or loss that the kernels do not support; None if there is none."""
     model, objective = learner.model, learner.objective
     # By type and not isinstance: a subclass may have another `forward`.
     network = model.network if type(model) is WithInputs else model
@@ -147,7 +147,7 @@ def _unfusable_network(learner: Learner) -> str | None:
     if type(model) is WithInputs:
         if type(model.inputs) not in INPUTS:
             return f"{type(model.inputs).__name__} has no fused step"
-        # Their gradient is a sum over the rows of each category, which no kernel here computes.
+        # The gradient of embeddings is a sum over the rows of each category; no kernel here computes it.
         if next(model.inputs.parameters(), None) is not None:
             return "embeddings have no fused kernel"
         edited = first_edited([type(model.inputs).forward])
@@ -157,7 +157,7 @@ def _unfusable_network(learner: Learner) -> str | None:
 
 
 def why_other_layers(network: MLP) -> str | None:
-    """Returns which layer of a perceptron is not as `MLP` builds it, or has an activation without a kernel."""
+    """Returns which layer differs from those that `MLP` builds, or has an activation without a kernel."""
     if type(network.hidden) is not nn.Sequential:
         return "MLP.hidden is not an nn.Sequential"
     for layer in network.hidden:
@@ -179,7 +179,7 @@ def _linear_layers(network: MLP) -> list[Any]:
 
 
 def _unfusable_layers(network: MLP, learner: Learner) -> str | None:
-    """Returns what only autograd heeds: normalisation, shared, frozen or replaced parameters, and evaluation mode."""
+    """Returns what only autograd supports: normalisation, shared, frozen or replaced parameters, evaluation mode."""
     for layer in network.hidden:
         if layer.normalization is not None:
             return f"{type(layer.normalization).__name__} has no fused kernel"
@@ -192,7 +192,7 @@ def _unfusable_layers(network: MLP, learner: Learner) -> str | None:
     for parameter in parameters:
         if type(parameter) is not nn.Parameter:
             return "a layer's weights are not an nn.Parameter"
-        if not parameter.is_contiguous():  # kernels of updates read memory in order
+        if not parameter.is_contiguous():  # the optimizer's kernels need contiguous memory
             return "a layer's weights do not lie in memory row by row"
     # Gradients of a shared parameter add up over its layers, which the fused step does not do.
     identities = set(map(id, parameters))
@@ -211,7 +211,7 @@ def _unfusable_layers(network: MLP, learner: Learner) -> str | None:
 
 
 def why_intercepted(learner: Learner) -> str | None:
-    """Returns a hook, compiled call or replaced method that runs besides the `forward` of a module's class."""
+    """Returns a hook, compiled call or replaced method that runs besides the module class's `forward`."""
     if any(GLOBAL_HOOKS):
         return "hooks are registered for all modules"
     if [getattr(nn.Module, name) for name in CALLS] != ORIGINAL_CALLS:
@@ -220,21 +220,21 @@ def why_intercepted(learner: Learner) -> str | None:
         kind, own = type(module), vars(module)
         if any(own[hooks] for hooks in MODULE_HOOKS):
             return f"a hook is registered on {kind.__name__}"
-        # A compiled network runs its own program, in which other kernels may be fused.
+        # A compiled network runs its own program, possibly with other kernels.
         if module._compiled_call_impl is not None:
             return "the network is compiled"
         replaced = method_on_instance(module) or _overridden_access(kind)
         if replaced is not None:
             return f"{kind.__name__}.{replaced} was replaced"
     for name, parameter in learner.model.named_parameters():
-        # Such hooks are called by autograd alone.
+        # Only autograd calls such hooks.
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             return f"a hook is registered on {name}"
     return None
 
 
 def method_on_instance(part: Any) -> str | None:
-    """Returns a name under which an object has something else to call than its class; None if there is none."""
+    """Returns the name of a method that was replaced on the object itself; None if there is none."""
     kind = type(part)
     own: dict[str, Any] = vars(part)
     for name, value in own.items():
@@ -252,12 +252,12 @@ def _overridden_access(kind: type[nn.Module]) -> str | None:
 
 
 def functions_of_step() -> Iterator[Callable[..., Any]]:
-    """Yields the functions that a step calls, but for the loss, as they are now."""
+    """Yields the functions that a step calls now, except the loss."""
     yield from (Learner.training_step, Learner.on_train_batch_start, Learner.optimizer_step)
     yield from (Objective.forward, MLP.forward, HiddenLayer.forward, WithInputs.forward, l1_l2_penalty)
 
 
 def functions_of_watchers() -> Iterator[Callable[..., Any]]:
-    """Yields the hooks of this project's callbacks that are called in every step, as they are now."""
+    """Yields the current hooks of this project's callbacks that every step calls."""
     for kind in WATCHERS:
         yield from (getattr(kind, name) for name in STEP_HOOKS if getattr(kind, name) is not getattr(pl.Callback, name))

@@ -1,8 +1,8 @@
-"""Lightning's loops with safe points: moments at which a checkpoint holds everything. A run goes on from there.
+"""Lightning's loops with safe points: moments at which a checkpoint holds the complete state.
 
-Lightning restores its loops from whatever hook a checkpoint was written in, and guesses from its counters what had
-been done by then; metrics that early stopping or a plateau schedule go by, and the place within an epoch, are lost.
-Here checkpoints are written at safe points only:
+Lightning writes checkpoints in any hook, and on restoring guesses from its counters what had been done. The position
+within an epoch is lost, and so are the metrics for early stopping and plateau schedules. Here checkpoints are written
+at safe points only:
 
 - between two updates, when the schedules and the validation of the first are done;
 - between two epochs;
@@ -29,15 +29,15 @@ from torch import Tensor
 from mlplab.randomness import derive_seed, seed_all
 
 SET_UP_BY_EPOCH = (GradientAccumulationScheduler, StochasticWeightAveraging)
-"""Callbacks whose `on_train_epoch_start` sets what no checkpoint holds, and does no more if it is called again."""
+"""Callbacks whose `on_train_epoch_start` sets state that no checkpoint holds; calling it again is harmless."""
 
 
 class TrainingStopped(BaseException):
-    """Training ends at a safe point, as it was asked to. No `Exception`, so that no callback takes it for a fault."""
+    """Ends training at a safe point on request. Not an `Exception`, so that no callback takes it for an error."""
 
 
 def use_resumable_loops(trainer: pl.Trainer) -> None:
-    """Puts these loops in the place of Lightning's; to be called before `Trainer.fit`."""
+    """Replaces Lightning's loops by these. Call it before `Trainer.fit`."""
     old = trainer.fit_loop
     trainer.fit_loop = ResumableFitLoop(trainer, old.min_epochs, old.max_epochs)
     # Lightning's loops are replaced as a whole, with the limits that the Trainer has set.
@@ -45,20 +45,20 @@ def use_resumable_loops(trainer: pl.Trainer) -> None:
 
 
 def loop_of(trainer: pl.Trainer) -> "ResumableFitLoop":
-    """Returns the loop of a trainer that `use_resumable_loops` was called for."""
+    """Returns the loop of a trainer after `use_resumable_loops`."""
     assert isinstance(trainer.fit_loop, ResumableFitLoop)
     return trainer.fit_loop
 
 
 def restore_metrics(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> None:
-    """Puts metrics into `trainer.callback_metrics`, which gives out a copy and has no setter."""
+    """Puts metrics into `trainer.callback_metrics`, which returns a copy and has no setter."""
     trainer._logger_connector._callback_metrics.update(metrics)
 
 
 def withdraw_overtaken_stop(trainer: pl.Trainer) -> None:
-    """Takes back a stop that early stopping asked for before `min_epochs`, once the value has improved since.
+    """Withdraws early stopping's request from before `min_epochs`, if the value has improved since.
 
-    Lightning 2.6 never takes one back: the run would end at `min_epochs`, however much it has improved meanwhile.
+    Lightning 2.6 never withdraws one: the run would end at `min_epochs`, however much it has improved.
     """
     if not trainer.should_stop:
         return
@@ -66,7 +66,7 @@ def withdraw_overtaken_stop(trainer: pl.Trainer) -> None:
     early_stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
     stopped = [one for one in early_stopping if one.stopping_reason is not EarlyStoppingReason.NOT_STOPPED]
     for one in stopped:
-        # A stop for another reason stands, as does one whose patience is still exhausted.
+        # A stop for another reason stands; so does early stopping while its patience is exhausted.
         if one.stopping_reason is not EarlyStoppingReason.PATIENCE_EXHAUSTED or one.wait_count >= one.patience:
             return
     if stopped:
@@ -77,14 +77,14 @@ def withdraw_overtaken_stop(trainer: pl.Trainer) -> None:
 
 
 class ResumableFitLoop(_FitLoop):
-    """Goes from epoch to epoch, with safe points within them, between them and after the last.
+    """Runs the epochs, with safe points within them, between them and after the last.
 
     Attributes:
         on_safe_point: called whenever a checkpoint can be written, with whether training ends here.
         before_run: called when training begins, after Lightning has set its signal handlers.
-        is_as_loaded: whether a checkpoint has been loaded, and nothing been done since.
-        seed: with which generators are seeded before the loader draws the order of an epoch; None leaves them alone.
-        stop_requested: set from outside, in any process: all of several stop together at the next safe point.
+        is_as_loaded: whether a checkpoint has been loaded and nothing has been done since.
+        seed: for the generators, before the loader draws the order of an epoch; None leaves them alone.
+        stop_requested: set from outside, in any process; all processes stop together at the next safe point.
     """
 
     epoch_progress: _Progress
@@ -94,7 +94,7 @@ class ResumableFitLoop(_FitLoop):
         self.on_safe_point: Callable[[bool], None] | None = None
         self.before_run: Callable[[], None] | None = None
         self.seed: int | None = None
-        # Here and not in the class: a signal sets it while Lightning may be going through the attributes.
+        # Created here: a signal may set it while Lightning iterates over the attributes.
         self.stop_requested = False
         self.is_as_loaded = self._goes_on_within_epoch = self._is_shared = False
 
@@ -111,7 +111,7 @@ class ResumableFitLoop(_FitLoop):
 
     @property
     def skip(self) -> bool:
-        if self.is_as_loaded:  # maybe from the last safe point, after which `on_train_end` is still to be called
+        if self.is_as_loaded:  # perhaps at the last safe point: then `on_train_end` must still be called
             return self.max_batches == 0 or self.trainer.limit_train_batches == 0
         return bool(super().skip)
 
@@ -119,14 +119,14 @@ class ResumableFitLoop(_FitLoop):
         self._is_shared = self.trainer.world_size > 1
         if self.before_run is not None:
             self.before_run()
-        # Had it come a moment before, Lightning would end the epoch in the middle of a step.
+        # Discards an earlier SIGTERM, at which Lightning would end the epoch in the middle of a step.
         self.trainer._signal_connector.received_sigterm = False
         super().run()
 
     def seed_loader(self, *batch: int) -> None:
-        """Seeds the generators before an epoch's iterator is made, or a batch is fetched from a loader of the user's.
+        """Seeds the generators before an epoch's iterator is made, or before the user's own loader gives a batch.
 
-        Order and augmentation are then drawn again by a resumed run, whatever else has drawn meanwhile.
+        So a resumed run draws the same order and augmentation, whatever else has drawn meanwhile.
         """
         if self.seed is not None:
             trainer = self.trainer
@@ -139,21 +139,21 @@ class ResumableFitLoop(_FitLoop):
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
         super().load_state_dict(state_dict, prefix)
-        # Lightning would otherwise repeat or skip what it guesses to be half done.
+        # Lightning would otherwise repeat or skip work that it guesses to be half done.
         _take_as_it_was(self)
         self.is_as_loaded = True
         self._goes_on_within_epoch = self.is_within_epoch
 
     def reset(self) -> None:
         super().reset()
-        if self._goes_on_within_epoch:  # the hooks of the epoch's start have been called before the checkpoint
+        if self._goes_on_within_epoch:  # the epoch's start hooks were called before the checkpoint
             self._restart_stage = RestartStage.RESTARTED_MID_EPOCH
             self._goes_on_within_epoch = False
 
     def on_advance_start(self) -> None:
         self.is_as_loaded = False
         super().on_advance_start()
-        # Their hook was called before the checkpoint was written, and what it set is in no checkpoint.
+        # Their hook ran before the checkpoint, which does not hold what it set.
         if self.restarted_mid_epoch:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:
@@ -168,20 +168,20 @@ class ResumableFitLoop(_FitLoop):
             self.safe_point()
 
     def on_run_end(self) -> None:
-        # Before the hooks: weight averaging puts the averages into the network there, from which no run can go on.
+        # Before the hooks: weight averaging then puts the averages into the network, from which no run can resume.
         if self.on_safe_point is not None:
             self.on_safe_point(True)
         super().on_run_end()
 
     def safe_point(self) -> None:
-        """Lets a checkpoint be written: everything of the step, or of the epoch, has been done.
+        """Allows a checkpoint to be written: the step, or the epoch, is complete.
 
         Raises:
-            TrainingStopped: it was asked for, in any process.
+            TrainingStopped: any process was asked to stop.
         """
         trainer = self.trainer
         if trainer.should_stop and self._can_stop_early:
-            return  # what is left of the epoch is done first, and all is saved at the end
+            return  # the epoch is finished first, and everything is saved at the end
         stopping = self.stop_requested
         # All processes stop together, or the others would wait for this one for ever.
         if self._is_shared:
@@ -193,7 +193,7 @@ class ResumableFitLoop(_FitLoop):
 
 
 class ResumableEpochLoop(_TrainingEpochLoop):
-    """Goes from batch to batch, from wherever in the epoch the checkpoint was written."""
+    """Runs the batches of an epoch, from the position of the checkpoint."""
 
     def reset(self) -> None:
         # The counters are those of the checkpoint; a reset would begin the epoch again.
@@ -213,15 +213,15 @@ class ResumableEpochLoop(_TrainingEpochLoop):
         loop_of(self.trainer).seed_loader(self._fetcher.fetched)
 
     def _pass_over(self, n_batches: int, data_fetcher: _DataFetcher) -> None:
-        """Places the batches where the epoch goes on."""
+        """Moves the loader to the batch at which the epoch resumes."""
         loader = self.trainer.train_dataloader
         # The project's loader draws the order of the epoch and skips to a batch at no cost.
         if hasattr(loader, "first_batch"):
             loader.first_batch = n_batches
             return
-        # Lightning has counted them as fetched: past half of the epoch, it would take their last one for the end.
+        # Lightning has counted them as fetched: past half of the epoch, it would take the last one for the epoch's end.
         data_fetcher.fetched -= n_batches
-        for _ in range(n_batches):  # a user's own loader: its batches are drawn and dropped
+        for _ in range(n_batches):  # the user's own loader: its batches are drawn and dropped
             next(data_fetcher)
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
@@ -236,6 +236,6 @@ def _take_as_it_was(loop: _Loop) -> None:
     """Marks a loop as not restarting: nothing is half done at a safe point, so nothing is guessed or repeated."""
     loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
     for part in vars(loop).values():
-        # Loops contain loops: that of the epoch has one for validation.
+        # Loops are nested: the epoch loop contains one for validation.
         if isinstance(part, _Loop):
             _take_as_it_was(part)

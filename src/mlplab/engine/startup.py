@@ -1,7 +1,7 @@
 """Imports heavy packages quickly. Imports nothing heavy itself.
 
 Lightning and torchmetrics import PyTorch's compiler, scipy.signal and matplotlib, which take a second and a half. A run
-needs none of them. Stand-ins take their places in `sys.modules` until somebody wants more than a stand-in has.
+needs none of them. Stand-ins replace them in `sys.modules` until an attribute is needed that the stand-in lacks.
 """
 
 import gc
@@ -21,18 +21,18 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 TESTED = {"torch": ("2.13",), "torchmetrics": ("1.9",), "scipy": ("1.17",)}
-"""Minor versions that the stand-ins have been tested with; with any other, all modules are imported as they are."""
+"""Minor versions that the stand-ins were tested with; with any other version, nothing is replaced."""
 
 
 REPLACED = {"scipy.signal", "torchmetrics.utilities.plot", "torch._dynamo", "torch._inductor", "torch._inductor.config"}
-"""Modules with a stand-in; where one of them has been imported before, none gets it."""
+"""Modules with a stand-in. If one of them has been imported before, none is replaced."""
 
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Collects no garbage during the imports within it, uses the stand-ins from then on, and lets signals wait.
+    """Speeds up the imports in its block: installs the stand-ins, pauses garbage collection, and delays signals.
 
-    With MLPLAB_PLAIN_IMPORTS=1 it only lets signals wait.
+    With MLPLAB_PLAIN_IMPORTS=1 it only delays signals.
     """
     with _signals_waiting():
         if os.environ.get("MLPLAB_PLAIN_IMPORTS") == "1":
@@ -44,10 +44,10 @@ def quick_imports() -> Iterator[None]:
 
 @contextmanager
 def _signals_waiting() -> Iterator[None]:
-    """Delivers signals that come within it at its end.
+    """Delays signals until the end of its block.
 
-    PyTorch imports NumPy from C++ and goes on if that fails. It would swallow an exception that a signal's handler
-    raises, and a run would begin with half of NumPy.
+    PyTorch imports NumPy from C++ and ignores failures. It would swallow an exception raised by a signal handler, and a
+    run would begin with a half-imported NumPy.
     """
     is_possible = hasattr(signal, "pthread_sigmask") and threading.current_thread() is threading.main_thread()
     if not is_possible:
@@ -63,13 +63,13 @@ def _signals_waiting() -> Iterator[None]:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Puts the stand-ins in place, and collects no garbage within it."""
+    """Installs the stand-ins, and pauses garbage collection in its block."""
     _use_stand_ins()
-    gc.disable()  # imports make a million objects and no garbage; looking for some takes a second
+    gc.disable()  # imports make a million objects and no garbage; searching them takes a second
     try:
         yield
     finally:
-        # What is imported stays for good, so later collections need not look through it.
+        # Imported objects stay for good, so later collections need not search them.
         gc.freeze()
         gc.enable()
 
@@ -81,7 +81,7 @@ def _use_stand_ins() -> None:
     new = [package for package, minors in TESTED.items() if _minor_version(package) not in minors]
     if new:
         logging.getLogger("mlplab").debug(f"plain imports: this version of {', '.join(new)} has no tested stand-ins")
-    # Modules that are imported already refer to the real ones, which a stand-in would not replace there.
+    # Modules imported before hold references to the real ones.
     elif not REPLACED & sys.modules.keys():
         # First in the list, before Python's finder looks for a file.
         sys.meta_path.insert(0, _SubmoduleFinder())
@@ -92,13 +92,13 @@ def _use_stand_ins() -> None:
 
 def _minor_version(package: str) -> str | None:
     try:
-        return ".".join(metadata.version(package).split(".")[:2])  # which does not import it
+        return ".".join(metadata.version(package).split(".")[:2])  # does not import it
     except metadata.PackageNotFoundError:
         return None
 
 
 class LazyModule(ModuleType):
-    """Stands in for a module, and imports it when something is wanted for which there is no stand-in.
+    """Stands in for a module, and imports it when an attribute without a stand-in is used.
 
     Modules that import each other are one `group`, and are imported together; `once_loaded` is called then.
     """
@@ -117,14 +117,14 @@ class LazyModule(ModuleType):
         return getattr(self.load(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # A module's own attributes are set on the stand-in; any other setting is meant for the real module.
+        # A module's own attributes are set on the stand-in, all others on the real module.
         if name in vars(self) or name.startswith("__"):
             super().__setattr__(name, value)
         else:
             setattr(self.load(), name, value)
 
     def load(self) -> ModuleType:
-        """Imports the module, and returns it."""
+        """Imports and returns the module."""
         # Only as long as the stand-in is in place: a second load must not import the module again.
         replaced = [name for name, module in self._group.items() if sys.modules.get(name) is module]
         for name in replaced:
@@ -166,7 +166,7 @@ class _SubmoduleFinder(MetaPathFinder, Loader):
 
 
 def _replace_signal() -> None:
-    """Replaces scipy.signal, half a second: torchmetrics adds a function that it once had, for metrics of sound."""
+    """Replaces scipy.signal (half a second): torchmetrics restores a removed function there, for audio metrics."""
 
     def add_hamming() -> None:
         module: Any = sys.modules["scipy.signal"]
@@ -177,8 +177,8 @@ def _replace_signal() -> None:
 
 
 def _replace_plots() -> None:
-    """Replaces torchmetrics' plots, which import matplotlib, a quarter of a second."""
-    # Types in annotations only, for which any class will do.
+    """Replaces torchmetrics' plots, which import matplotlib (a quarter of a second)."""
+    # Used in annotations only, so any class will do.
     types = dict.fromkeys(("_AX_TYPE", "_PLOT_OUT_TYPE", "_CMAP_TYPE"), object)
     plot = LazyModule("torchmetrics.utilities.plot", {}, lambda: None, **types)
     for name in ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"):
@@ -186,7 +186,7 @@ def _replace_plots() -> None:
 
 
 class _IsCompiled(type):
-    """Answers isinstance(…, OptimizedModule): nothing is compiled before PyTorch's compiler has been imported."""
+    """Implements isinstance(…, OptimizedModule): nothing is compiled before PyTorch's compiler is imported."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         compiler: Any = sys.modules.get("torch._dynamo")
@@ -195,14 +195,14 @@ class _IsCompiled(type):
 
 
 def _replace_compiler() -> None:
-    """Replaces PyTorch's compiler, 0.7 s: Lightning and optimizers import it to ask whether something is compiled."""
+    """Replaces PyTorch's compiler (0.7 s): Lightning and optimizers import it to ask whether a module is compiled."""
     to_disable: list[Callable[[Any], None]] = []
 
     def disable(function: Any = None, *args: Any, **options: Any) -> Any:
         # Used as a decorator with options, or on a class: rare enough to import the compiler.
         if not isinstance(function, FunctionType):
             return compiler.function("disable")(function, *args, **options)
-        called = function  # by plain Python, until there is a compiler to leave it alone
+        called = function  # no compiler yet, so nothing to disable
 
         @wraps(function)
         def left_alone(*given: Any, **by_name: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with faster answers to what its loops ask a few dozen times an epoch."""
+"""Lightning's Trainer with faster properties, which its loops read a few dozen times an epoch."""
 
 from operator import is_
 from typing import Any
@@ -8,19 +8,19 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 
 
 def _is_in(name: str, stage: RunningStage) -> property:
-    """Returns Lightning's property that tells a stage; Lightning compares the names of stages letter by letter."""
+    """Makes a property for a stage, such as `training`; Lightning's own compares the names of stages as text."""
     return property(lambda trainer: trainer.state.stage is stage, getattr(pl.Trainer, name).fset)
 
 
 class FastTrainer(pl.Trainer):
-    """Knows while it fits which of its loops is running, and looks for `validation_step` once."""
+    """Finds the running loop by enum identity during `fit`, and caches whether there is a `validation_step`."""
 
     _enabled: tuple[tuple[Any, ...], bool] | None = None
 
     @property
     def _active_loop(self) -> Any:
         state = self.state
-        # Stages are members of an enum, so identity is enough.
+        # Stages are enum members, so identity is enough.
         if state.fn is TrainerFn.FITTING:
             if state.stage is RunningStage.TRAINING:
                 return self.fit_loop
@@ -47,7 +47,7 @@ FastTrainer.__name__ = FastTrainer.__qualname__ = "Trainer"
 
 
 def use_fast_trainer(trainer: pl.Trainer) -> None:
-    """Gives a Trainer the faster answers; one of a class of one's own keeps its own."""
+    """Turns Lightning's Trainer into a `FastTrainer`; the user's own subclass stays as it is."""
     if type(trainer) is pl.Trainer:
-        # The same object, as callbacks and loggers may hold references to it.
+        # In place, as callbacks and loggers may hold references to it.
         trainer.__class__ = FastTrainer

@@ -1,7 +1,7 @@
-"""Validates within an epoch without calling empty hooks, as `mlplab.engine.epoch_loop` trains.
+"""Validates without calling empty hooks, as `mlplab.engine.epoch_loop` does for training.
 
-For a small network, validation in Lightning's own loop takes as long as a dozen steps, most of which is spent on the
-way to hooks that are empty, and on looking into the signatures of the others.
+For a small network, validation in Lightning's own loop takes as long as a dozen steps. Most of that is spent on empty
+hooks, and on inspecting the signatures of the others.
 """
 
 import time
@@ -36,10 +36,10 @@ HOOKS = (
 
 
 class FastValidationLoop(_EvaluationLoop):
-    """Validates within training, with the least overhead that keeps Lightning's semantics.
+    """Validates during training, with the least overhead that keeps Lightning's semantics.
 
-    One data loader of known length, one device, full precision, and a `validation_step(batch, batch_idx)` make that
-    possible; elsewhere it leaves the work to Lightning. A test holds it against Lightning's loop.
+    It needs one data loader of known length, one device, full precision, and `validation_step(batch, batch_idx)`;
+    otherwise it uses Lightning's loop. A test compares the two.
     """
 
     _results: FastResults
@@ -53,7 +53,7 @@ class FastValidationLoop(_EvaluationLoop):
         self._hooks: Hooks | None = None
 
     def run(self) -> list[dict[str, Any]]:
-        # The epoch loop looks whether validations were run since it last asked.
+        # The epoch loop checks whether a validation has run.
         self.n_runs += 1
         self.setup_data()
         if self.skip or not self._can_be_fast():
@@ -86,7 +86,7 @@ class FastValidationLoop(_EvaluationLoop):
         _set_sampler_epoch(loader, loop_of(trainer).n_epochs_done)
         hooks = self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
 
-        # Modules that somebody has set to evaluation mode, frozen ones for example, stay in it afterwards.
+        # Modules that were in evaluation mode before, such as frozen ones, stay in it.
         modes = [(part, part.training) for part in trainer.lightning_module.modules()]
         if hooks.is_heard("on_validation_model_eval"):
             hooks.call("on_validation_model_eval")
@@ -98,7 +98,7 @@ class FastValidationLoop(_EvaluationLoop):
             for batch_idx, batch in enumerate(islice(loader, int(self.max_batches[0]))):
                 self._step(hooks, batch, batch_idx)
         finally:
-            # In any case, as Lightning's loop ends an iteration when it fails, too.
+            # Also after an error, as in Lightning's loop.
             self.on_iteration_done()
         connector.epoch_end_reached()
         by_step = connector.update_eval_epoch_metrics() if self._results.has_logged() else {}
@@ -114,7 +114,7 @@ class FastValidationLoop(_EvaluationLoop):
         else:
             for part, mode in modes:
                 vars(part)["training"] = mode
-        # From which `trainer.val_check_interval`, given as a time, counts.
+        # A `trainer.val_check_interval` given as a time counts from here.
         trainer._last_val_time = time.monotonic()  # type: ignore[attr-defined]
         return logged
 
@@ -144,7 +144,7 @@ class FastValidationLoop(_EvaluationLoop):
         if has_logged:
             connector.update_eval_step_metrics(self._seen_batches_per_dataloader[0])
         self._seen_batches_per_dataloader[0] += 1
-        # Between two batches, where Lightning ends a validation on SIGTERM.
+        # Lightning ends a validation on SIGTERM between two batches.
         if not progress.is_last_batch and trainer.received_sigterm:
             raise SIGTERMException
 

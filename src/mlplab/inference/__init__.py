@@ -1,1 +1,1 @@
-"""After training: predicting, evaluating and exporting, from a checkpoint alone."""
+"""Predicts, evaluates, explains and exports trained runs, from a checkpoint alone."""

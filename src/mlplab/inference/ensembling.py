@@ -1,4 +1,4 @@
-"""Makes one model of several runs: its predictions are the means of theirs."""
+"""Combines several runs into one model, whose predictions are the means of theirs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from mlplab.runs.files import write_json
 
 @dataclass(frozen=True)
 class MadeEnsemble:
-    """An ensemble that was written, and what it is worth on the parts of its members' data."""
+    """A written ensemble, with its metrics on the parts of its members' data."""
 
     directory: Path
     members: Sequence[TrainedRun]
@@ -29,7 +29,7 @@ class MadeEnsemble:
 
 
 def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEnsemble:
-    """Writes a directory that evaluate.py, predict.py, explain.py and export.py take as a run.
+    """Writes an ensemble as a directory that evaluate.py, predict.py, explain.py and export.py accept as a run.
 
     Args:
         members: directories of runs, two or more; the first one names the data.
@@ -37,8 +37,7 @@ def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEns
         chosen_by: how the members were chosen, for result.json.
 
     Raises:
-        UserError: there are fewer than two members, they differ in their data or their target, or one cannot be
-            loaded.
+        UserError: there are fewer than two members, they differ in data or target, or one cannot be loaded.
     """
     if len(members) < 2:
         raise UserError("an ensemble must have two members or more", f"there is {len(members)}", "top=5 of a sweep")
@@ -51,7 +50,7 @@ def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEns
     made = TrainedRun(out, checkpoint, card, predictor_of(checkpoint, card))
     calibration = _calibration(made)
     evaluations = {part: evaluate(made, part=part) for part in ("val", "test")}
-    # Metrics of best.ckpt bear the names of training.
+    # Metrics in best.ckpt have the names of training.
     metrics = {part: {f"{part}/{n}": v for n, v in found.metrics.items()} for part, found in evaluations.items()}
     content = {
         "state_dict": {f"model.{name}": weight for name, weight in card["weights"].items()},
@@ -67,7 +66,7 @@ def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEns
 
 
 def _require_same_data(one: TrainedRun, other: TrainedRun) -> None:
-    """Refuses a member that has learned something else; also one with other rows, some of which another was tested on.
+    """Refuses members with another task or other rows: one might have learned from another's test rows.
 
     Raises:
         UserError: names the first difference.
@@ -78,7 +77,7 @@ def _require_same_data(one: TrainedRun, other: TrainedRun) -> None:
         "the same target": [run.card["task"] for run in (one, other)],
         "the same preprocessing": [run.card["preprocessing"] for run in (one, other)],
     }
-    # The size of batches is no part of the split.
+    # The batch size does not affect the split.
     pairs["the same split of the data"] = [
         {name: value for name, value in split.items() if name != "batch_size"}
         for split in pairs["the same split of the data"]
@@ -114,10 +113,10 @@ def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     loss = dict(losses[0])
     usual = LOSSES[first["task"]["kind"]]
     if loss["name"] not in usual or not all(_are_equal(loss, other) for other in losses):
-        # The plain loss, where no other is that of all members. One of their own may take other outputs.
+        # The default loss, unless all members share another. The user's own loss may take other outputs.
         loss = {"name": usual[0], "options": {}, "class_weights": None}
     if first["task"]["kind"] == "classification":
-        # An ensemble has an output for each class; of two, binary cross-entropy is the same number.
+        # An ensemble has one output per class; for two classes, binary cross-entropy is the same number.
         loss["name"] = "cross_entropy"
     precisions = {str(run.card.get("precision", "32-true")) for run in runs}
     return {
@@ -138,7 +137,7 @@ def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
 
 
 def _calibration(run: TrainedRun) -> dict[str, Any] | None:
-    """Calibrates the ensemble on its members' validation part, as a run does; None where that is not possible."""
+    """Calibrates the ensemble on its members' validation part, as in a run; None if that is impossible."""
     rows = [(run.outputs(inputs), run.scaled_targets(targets)) for inputs, targets, _ in rows_of_training(run, "val")]
     outputs, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return calibrate(outputs, targets, run.task)

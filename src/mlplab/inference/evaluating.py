@@ -32,7 +32,7 @@ class Evaluation:
         n_rows: number of these rows.
         predicted: probabilities (N, C), or values (N,); of several targets (N, T).
         targets: class indices (N,), or values (N,); of several targets (N, T).
-        notes: what was noticed in reading them, for people.
+        notes: remarks from reading the rows, for people.
     """
 
     name: str
@@ -54,7 +54,7 @@ def evaluate(
     """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
 
     Raises:
-        UserError: the rows cannot be read, or none has a target.
+        UserError: the rows cannot be read, or no row has a target.
     """
     if path is None:
         evaluation = _evaluate(run, rows_of_training(run, part), f"{part} part")
@@ -64,7 +64,7 @@ def evaluate(
 
         reader = RowReader(run, written, accepts_unknown=accepts_unknown)
         evaluation = _evaluate(run, rows_with_targets(reader, path), path.name)
-        # Complete only now: the rows are read one block at a time while they are evaluated.
+        # Complete only now, as rows are read block by block during the evaluation.
         evaluation.notes += reader.notes
     precision = str(run.card.get("precision", "32-true"))
     if precision not in ("32-true", "32"):
@@ -79,7 +79,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     predicted, known = [], []
     total_weight = 0.0
     for inputs, targets, weights in rows:
-        # As the loss takes them: targets, and weights where there are some.
+        # As the loss takes them: targets, and weights if there are any.
         learned = [run.scaled_targets(targets), *([] if weights is None else [torch.from_numpy(weights).float()])]
         total_weight += len(targets) if weights is None else float(weights.sum())
         for batch in zip(*(torch.split(tensor, BATCH_ROWS) for tensor in (*inputs, *learned)), strict=True):
@@ -100,7 +100,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
 
 
 def _metrics(run: TrainedRun) -> tuple[dict[str, Metric], list[str]]:
-    """Rebuilds the metrics of conf/metrics; returns those whose code conf/ names, and notes on the others."""
+    """Rebuilds those metrics whose code conf/ names; returns them, and notes on the others."""
     metrics, notes = {}, []
     with explain_bad_card(run.checkpoint):
         for name, node in run.card.get("metrics", {}).items():
@@ -115,7 +115,7 @@ def _metrics(run: TrainedRun) -> tuple[dict[str, Metric], list[str]]:
 
 
 def objective_of(run: TrainedRun) -> Objective:
-    """Rebuilds the loss of training, with its class weights: its value can be compared with that of the validation."""
+    """Rebuilds the training loss with its class weights, so that its value compares with the validation's."""
     with explain_bad_card(run.checkpoint):
         loss = run.card["loss"]
         weights = loss["class_weights"]
@@ -123,7 +123,7 @@ def objective_of(run: TrainedRun) -> Objective:
             described = require_known_code("loss", loss["options"], run.checkpoint)
             given = {} if weights is None else {"class_weights": weights.tolist()}
             objective = build_own_objective({**described, **given}, run.task)
-            objective.load_state_dict(run.card["loss_weights"])  # a loss of one's own may have learned
+            objective.load_state_dict(run.card["loss_weights"])  # the user's own loss may have trained parameters
             return objective.eval()
         return build_objective(
             loss["name"], run.task, class_weights=None if weights is None else weights.tolist(), **loss["options"]
@@ -131,7 +131,7 @@ def objective_of(run: TrainedRun) -> Objective:
 
 
 def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
-    """Computes the scores, and notes what one must know to read them."""
+    """Computes the scores, with notes on how to read them."""
     notes, left_out = [], set()
     # r2 divides by the variance of the targets.
     if run.task.kind == "regression" and len(targets) < 2:
@@ -146,7 +146,7 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
             notes.append(f"the rows do not differ in {shown}: auroc is {becomes}")
             left_out = {*(f"auroc_{name}" for name in same), *(() if is_defined else ("auroc",))}
     elif run.task.kind == "classification":
-        # Without minlength the counts would end at the largest class that occurs.
+        # Without minlength, the counts would end at the largest class present.
         counts = torch.bincount(targets, minlength=run.task.n_classes)
         absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
         if absent:
@@ -160,12 +160,12 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
 
 
 def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -> Path:
-    """Writes metrics.json and the figures into a new directory, and returns the path of the figure, or of several.
+    """Writes metrics.json and figures into a new directory; returns the path of the figure, or of their folder.
 
     Raises:
-        UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
+        UserError: the directory exists, or cannot be made; after any failure it is removed.
     """
-    # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
+    # Drawn before anything is written, so that a failing figure leaves no directory behind.
     figures = result_figures(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     content = {
         "checkpoint": str(run.checkpoint),
@@ -177,5 +177,5 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         for name, figure in figures.items():
             write_bytes(directory / f"{name}.png", as_png(figure))
         write_json(directory / "metrics.json", content)
-    # Several figures are found in their folder.
+    # Several figures are represented by their folder.
     return directory / f"{next(iter(figures))}.png" if len(figures) == 1 else directory

@@ -36,16 +36,16 @@ from mlplab.runs.summary import describe_metrics
 from mlplab.task import Task
 
 SHOWN = 15
-"""Columns in the table on the terminal; the file lists all of them."""
+"""Maximum of columns in the table on the terminal; the file lists all."""
 
 LONG = 60
-"""Seconds from which it is told how long the permutations take."""
+"""Estimated seconds of the permutations from which the user is told."""
 
 CORRELATED = 0.8
-"""Rank correlation from which two columns are said to go together."""
+"""Rank correlation from which two columns are reported as correlated."""
 
 MOST_COMPARED = 300
-"""Columns of numbers up to which their correlations are computed."""
+"""Maximum of numeric columns for computing correlations."""
 
 
 def explain(
@@ -75,13 +75,13 @@ def explain(
         repeats: permutations of each column.
         most_rows: of more, a sample is drawn.
         seed: of sample and permutations.
-        top: number of columns whose partial dependence is computed, the most important ones.
+        top: number of most important columns whose partial dependence is computed.
         columns: these columns instead.
-        classes: whose probabilities are drawn; all of up to ten if there are none.
-        target: which of several is explained.
+        classes: whose probabilities are drawn; if empty, all of up to ten.
+        target: the one of several targets to explain.
         written: how the file is written, as in `RowReader`.
         accepts_unknown: likewise.
-        tell: called with a line for people, if it will take minutes.
+        tell: called with a message if it will take minutes.
 
     Raises:
         UserError: the rows cannot be read, an option does not fit the run, or there are fewer than two rows.
@@ -112,7 +112,7 @@ def explain(
     if seconds > LONG:
         tell(f"{len(inputs):,} columns take about {seconds / 60:.0f} minutes: smaller rows=… and repeats=… take less")
     orders = [torch.from_numpy(np.random.default_rng((seed, repeat)).permutation(n_rows)) for repeat in range(repeats)]
-    # The largest first; columns alike in the order of the table.
+    # The largest first; ties in the order of the table.
     importances = sorted(permutation_importance(rows, inputs, score, orders), key=lambda one: -one.mean)
     chosen = list(columns) or [one.column for one in importances[:top]]
     drawn, said = _classes_to_draw(rows, classes)
@@ -153,7 +153,7 @@ def _classes_to_draw(rows: Rows, classes: Sequence[str]) -> tuple[tuple[int, ...
     names = rows.task.class_names
     if classes or len(names) < 2:
         return tuple(names.index(name) for name in classes) or (0,), []
-    if len(names) == 2:  # the probability of the first is the rest
+    if len(names) == 2:  # the first class's probability is the rest
         return (1,), []
     if len(names) <= MOST_CLASSES:
         return tuple(range(len(names))), []
@@ -173,7 +173,7 @@ def _require_names(given: Sequence[str], known: Sequence[str], key: str) -> None
 
 
 def _task_of(run: TrainedRun, target: str | None) -> tuple[Task, int | None]:
-    """Returns the task to explain, and the place of its target among several."""
+    """Returns the task to explain, and the index of its target among several."""
     names = run.task.target_names
     if target is None and not names:
         return run.task, None
@@ -187,7 +187,7 @@ def _task_of(run: TrainedRun, target: str | None) -> tuple[Task, int | None]:
 def _sample(
     run: TrainedRun, blocks: BlocksOfRows, most: int, seed: int, task: Task, place: int | None
 ) -> tuple[Rows, int]:
-    """Draws at most `most` rows, in their order; returns them with the number of all."""
+    """Draws at most `most` rows, in order; returns them with the number of all rows."""
     generator, n_all = np.random.default_rng(seed), 0
     kept: list[Tensor] = []
     kind = np.int64 if task.kind == "classification" else np.float64
@@ -199,7 +199,7 @@ def _sample(
         kept = [torch.cat(pair) for pair in zip(kept, own, strict=True)] if n_all else own
         n_all += len(known)
         if len(kept[0]) > most:
-            # Those with the smallest keys so far, so that memory does not grow with the number of rows.
+            # Keeps those with the smallest keys so far, so that memory does not grow with the rows.
             chosen = kept[0].topk(most, largest=False, sorted=False).indices.sort().values
             kept = [tensor[chosen] for tensor in kept]
     if not n_all:
@@ -212,7 +212,7 @@ def _sample(
 
 
 def _correlations(rows: Rows, columns: Mapping[str, Sequence[Input]], chosen: Sequence[str]) -> list[str]:
-    """Names pairs of numeric columns that go together, one of them chosen: importance is shared between them."""
+    """Lists correlated pairs of numeric columns with a chosen one: they share their importance."""
     numeric = {name: inputs[0] for name, inputs in columns.items() if len(inputs) == 1 and inputs[0].category is None}
     if not 2 <= len(numeric) <= MOST_COMPARED:
         return []
@@ -257,9 +257,9 @@ def write_explanation(explanation: Explanation, directory: Path) -> list[Path]:
     `prediction`.
 
     Raises:
-        UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
+        UserError: the directory exists, or cannot be made; after any failure it is removed.
     """
-    # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
+    # Drawn before anything is written, so that a failing figure leaves no directory behind.
     figures = {"importance": importance_figure(explanation)}
     if explanation.dependences:
         figures["partial_dependence"] = dependence_figure(explanation)

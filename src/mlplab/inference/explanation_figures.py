@@ -1,4 +1,4 @@
-"""Draws what `mlplab.inference.feature_effects` finds."""
+"""Draws the results of `mlplab.inference.feature_effects`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from mlplab.inference.feature_effects import Dependence, Explanation
 
 MOST_CLASSES = len(COLOURS)
-"""Classes that are drawn at most, unless more are named."""
+"""Maximum of classes to draw, unless more are named."""
 
 MOST_BARS = 30
-"""Columns whose importance is drawn; the table lists all of them."""
+"""Maximum of columns whose importance is drawn; the table lists all."""
 
 FEW_TICKS = 4
-"""Values of a number up to which each has a tick."""
+"""Maximum of a number's values with a tick each."""
 
 FEW_VALUES = 12
-"""Values of a number up to which each has a point on its curve."""
+"""Maximum of a number's values with a point each on the curve."""
 
 
 def importance_figure(explanation: "Explanation") -> "Figure":
-    """Draws a bar for each column, the longest at the top, with the standard deviation over permutations."""
+    """Draws a bar for each column, longest at the top, with the standard deviation over permutations."""
     from matplotlib.figure import Figure
 
     task = explanation.task
@@ -60,7 +60,7 @@ def importance_figure(explanation: "Explanation") -> "Figure":
 
 
 def dependence_figure(explanation: "Explanation") -> "Figure":
-    """Draws a panel for each input; all have one scale, so that large effects look large."""
+    """Draws a panel for each input, on a common scale, so that large effects look large."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -76,7 +76,7 @@ def dependence_figure(explanation: "Explanation") -> "Figure":
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     low, high = (float(end) for end in grid[0, 0].get_ylim())
-    # Below the curves there is room for the distribution of the data.
+    # Leaves room below the curves for the distribution of the data.
     grid[0, 0].set_yticks([tick for tick in grid[0, 0].get_yticks() if low <= tick <= high])
     grid[0, 0].set_ylim(low - 0.2 * (high - low), high)
     classes = [task.class_names[number] for number in explanation.classes] if task.class_names else []
@@ -98,7 +98,7 @@ def dependence_figure(explanation: "Explanation") -> "Figure":
         entries.append(Line2D([], [], color="#555555", linestyle=":", label="value is missing"))
     if entries:
         most = max(len(str(entry.get_label())) for entry in entries)
-        # As many beside each other as the width has room for.
+        # As many side by side as fit the width.
         beside = max(1, min(len(entries), int(11 * figure.get_figwidth() / (most + 5))))
         figure.legend(
             handles=entries, loc="outside upper center", ncols=beside, frameon=False, fontsize=9, title=title,
@@ -110,7 +110,7 @@ def dependence_figure(explanation: "Explanation") -> "Figure":
 
 
 def _draw(axes: "Axes", one: "Dependence", colours: dict[int, str]) -> None:
-    """Draws the curves of one input, and how often its values occur."""
+    """Draws the curves of one input, and the frequencies of its values."""
     from matplotlib.ticker import MaxNLocator
 
     is_numeric = not one.categories

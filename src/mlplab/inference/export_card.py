@@ -1,4 +1,4 @@
-"""Describes an exported model in plain values: what it takes and gives, and how the values of a file become inputs."""
+"""Describes an exported model in plain values: inputs, outputs, and how a file's values become inputs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mlplab.objectives.calibration import conformal_quantile, rows_needed
 from mlplab.runs.checkpoint import explain_bad_card
 
 LEVELS = (0.8, 0.9, 0.95)
-"""Levels of intervals whose quantiles the card has."""
+"""Levels of intervals with quantiles in the card."""
 
 
 def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
         "outputs": [{**output, "dtype": "float32"}],
         "network": dict(run.card["model"]),
     }
-    # Only tables are read from text, and so have rules for it.
+    # Only tables have rules for reading text.
     if reading is not None:
         from mlplab.inference.table_card import describe_cells
 
@@ -53,14 +53,14 @@ def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:
 
         described: list[dict[str, Any]] = describe_columns(preprocessing)
         return described
-    # Pixels stay bytes up to the network, whose input layer standardises them.
+    # Pixels stay bytes, as the network's input layer standardises them.
     dtype = "uint8" if isinstance(preprocessing, ScalePixels) else "float64"
     columns = list(run.task.feature_names)
     return [{"name": "features", "dtype": dtype, "shape": ["rows", run.task.n_features], "columns": columns}]
 
 
 def _describe_calibration(run: TrainedRun) -> dict[str, Any]:
-    """Returns what other programs need to scale probabilities or to add intervals; empty if the run has none."""
+    """Returns the calibration for other programs: temperature and quantiles; empty if the run has none."""
     calibration = run.card.get("calibration")
     if calibration is None:
         return {}

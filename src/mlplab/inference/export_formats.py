@@ -1,4 +1,4 @@
-"""Writes a predictor in each format, and reads it again."""
+"""Writes and reads a predictor in each format."""
 
 import io
 import json
@@ -19,7 +19,7 @@ Run = Callable[[tuple[Tensor, ...]], Tensor]
 
 
 def require_onnx() -> None:
-    """Refuses to export without the packages of the extra `onnx`."""
+    """Refuses to export without the packages of the `onnx` extra."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -34,13 +34,13 @@ def require_onnx() -> None:
 def _exported(run: TrainedRun, rows: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     any_number = torch.export.Dim("rows")
     shapes = tuple({0: any_number} for _ in rows)
-    # The exporter would take one row, or none, for a constant.
+    # The exporter would treat a batch size of 0 or 1 as a constant.
     example = tuple(torch.cat([tensor, tensor])[: max(2, len(tensor))] for tensor in rows)
     return torch.export.export(run.predictor, example, dynamic_shapes=(shapes,))
 
 
 def _write_torch_export(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
-    content = io.BytesIO()  # PyTorch tells of a full disk by an error of its own
+    content = io.BytesIO()  # PyTorch raises its own error for a full disk
     torch.export.save(_exported(run, rows), content)
     path.write_bytes(content.getbuffer())
 
@@ -58,7 +58,7 @@ def _write_onnx(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
         dynamo=True,
         input_names=[one["name"] for one in describe_inputs(run)],
         output_names=["values" if run.task.kind == "regression" else "probabilities"],
-        dynamic_shapes=tuple({0: "rows"} for _ in rows),  # only names what the program has as dynamic
+        dynamic_shapes=tuple({0: "rows"} for _ in rows),  # only names the dynamic dimensions
         verbose=False,
     )
     assert program is not None
@@ -78,9 +78,9 @@ def _read_onnx(run: TrainedRun, path: Path) -> Run:
 def _write_safetensors(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
     from safetensors.torch import save
 
-    # What the data were is left out: a predictor does not need it, and it names folders of this machine.
+    # Without the source of the data, which names folders of this machine.
     tensors, plain = _flattened({name: value for name, value in run.card.items() if name != "data"})
-    # Not by `save_file`, which tells of a full disk by an error of its own.
+    # Not by `save_file`, which raises its own error for a full disk.
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"card": json.dumps(plain)})
     path.write_bytes(content)
 
@@ -94,7 +94,7 @@ def load_safetensors(path: Path) -> Predictor:
     """Loads the predictor that `export` wrote as safetensors: tensors, and a card of plain values.
 
     Raises:
-        UserError: the file is damaged, or holds another thing.
+        UserError: the file is damaged, or is not a predictor.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -112,7 +112,7 @@ def load_safetensors(path: Path) -> Predictor:
 
 
 def _flattened(value: Any, name: str = "") -> tuple[dict[str, Tensor], Any]:
-    """Takes the tensors out of a card, by their dotted place, and leaves their names where they stood."""
+    """Moves the tensors out of a card, by dotted key, and leaves their names in their place."""
     if isinstance(value, Tensor):
         return {name: value}, {"tensor": name}
     if isinstance(value, Mapping):

@@ -22,16 +22,16 @@ from mlplab.parts import require_part
 from mlplab.runs.files import remove_temporary_files, write_json
 
 CHECKED_ROWS = 256
-"""Rows on which the exported file must agree with the model."""
+"""Number of rows on which the exported file must agree with the model."""
 
-# float32 has seven digits, and kernels of other programs add up in another order.
+# float32 has seven digits, and other programs' kernels add in another order.
 TOLERANCE = 1e-4
-"""Largest difference to the model, in probability or in standard deviations of the target, that passes the check."""
+"""Maximum difference to the model that passes the check, in probability or standard deviations of the target."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """The files that were written, and the largest difference of their outputs to the model's on `n_rows` rows."""
+    """The written files, and the largest difference of their outputs to the model's on `n_rows` rows."""
 
     path: Path
     card: Path
@@ -56,23 +56,22 @@ def export(
         file_format: `onnx`, `torch_export` or `safetensors`.
         out: the file; None for exports/model.… within the run's directory.
         rows_of: a file with rows to check with; None for the run's test part.
-        overwrite: whether a file that is there is replaced.
+        overwrite: whether to replace an existing file.
         written: how `rows_of` is written, as in `RowReader`.
 
     Raises:
-        UserError: it cannot be written, the rows to check with cannot be read, or the check fails; then no file is
-            left.
+        UserError: it cannot be written, the rows for the check cannot be read, or the check fails; no file is left.
     """
     ending, write, read = FORMATS[file_format]
     if out is None:
         out = run.own_folder("exports") / f"model{ending}"
-        with contextlib.suppress(OSError):  # which the check of the place explains
+        with contextlib.suppress(OSError):  # the check of the path explains it
             out.parent.mkdir(exist_ok=True)
-    # Refused before the export, which takes far longer than these checks.
+    # Before the export, which takes far longer than these checks.
     require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")
     if card.exists() and not overwrite:
-        # The card belongs to another model, though the model's own file is gone.
+        # The card belongs to another model, whose file is gone.
         raise exists_already(card)
     if file_format == "onnx":
         require_onnx()
@@ -87,7 +86,7 @@ def export(
             found = read(run, temporary)(rows)
         _require_equal(found, expected, run, file_format)
 
-    # The check runs while the file has its temporary name: one that fails never appears.
+    # The check runs on the temporary file, so a failing one never appears.
     write_once(out, write_and_check, overwrite)
     assert found is not None
     difference = _difference(found, expected, run)
@@ -99,7 +98,7 @@ def export(
 
 
 def _write_card(description: dict[str, Any], card: Path, out: Path) -> None:
-    """Writes the card, or takes the exported file away: one without the other is of no use."""
+    """Writes the card; if that fails, removes the exported file, which is useless without it."""
     try:
         # Left by an export that was killed.
         remove_temporary_files(card.parent, card.name)
@@ -131,7 +130,7 @@ def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -
 
 
 def _difference(found: Tensor, expected: Tensor, run: TrainedRun) -> float:
-    # Outputs are in the target's unit, in which a fixed tolerance would mean nothing.
+    # In standard deviations, as a fixed tolerance in the target's unit would be meaningless.
     scale = torch.tensor(run.task.target_std if run.task.kind == "regression" else 1.0)
     return float(((found - expected).abs() / scale).max())
 
@@ -148,7 +147,7 @@ def _require_equal(found: Tensor, expected: Tensor, run: TrainedRun, file_format
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Silences what the exporters log, print and warn of."""
+    """Silences the exporters' logs, output and warnings."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

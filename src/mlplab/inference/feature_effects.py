@@ -1,4 +1,4 @@
-"""Effects of the columns of a table on what a run predicts: permutation importance and partial dependence.
+"""Measures effects of a table's columns on predictions: permutation importance and partial dependence.
 
 Legend: N rows, C classes.
 """
@@ -27,16 +27,16 @@ SCORES = {
 """Scores by task; the first is the default."""
 
 ERRORS = ("log_loss", "rmse", "mae", "mse")
-"""Scores that are good where they are small."""
+"""Scores of which small values are good."""
 
 N_GRID = 40
-"""Values of a number at which partial dependence is computed; all of them if no more differ."""
+"""Maximum of a number's values at which partial dependence is computed."""
 
 OUTERMOST = 0.01
-"""Share of the rows at either end of a number's range that is left out: there the curve rests on a few rows."""
+"""Share of rows that is left out at either end of a number's range, where few rows support the curve."""
 
 MOST_CATEGORIES = 12
-"""Categories for which partial dependence is computed: the most frequent ones."""
+"""Maximum of categories for partial dependence: the most frequent ones."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Input:
     """One input of the preprocessing that belongs to a column.
 
     Attributes:
-        name: of a number or category that of the column; of a part of a date, `COLUMN.PART`.
+        name: that of the column; for a part of a date, `COLUMN.PART`.
         tensor: number of the tensor that holds it.
-        position: of its column in this tensor.
-        category: for categories, what its codes mean.
+        position: its column in this tensor.
+        category: for categories, the meaning of the codes.
         may_miss: whether training had missing values in it.
     """
 
@@ -60,7 +60,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Importance:
-    """Loss of score if a column is permuted: its mean and standard deviation over repeats."""
+    """Drop of the score if a column is permuted: mean and standard deviation over repeats."""
 
     column: str
     mean: float
@@ -78,7 +78,7 @@ class Dependence:
         categories: (V,) categories, None for a missing value; empty for a number.
         n_categories: number of all categories in training; 0 for a number.
         predicted: (V, C) mean probabilities, or (V, 1) values in the target's unit.
-        data: the input's own values in the rows; of categories, the number of rows of each (V,).
+        data: the input's values in the rows; for categories, the number of rows of each (V,).
     """
 
     name: str
@@ -104,8 +104,8 @@ class Explanation:
     Attributes:
         rows: name of these rows.
         n_rows: number of these rows.
-        task: of the target, or of the chosen one of several.
-        score: by which importance is measured.
+        task: of the target, or the chosen one of several.
+        score: measure of importance.
         base: its value without permutation.
         repeats: permutations of each column.
         importances: the most important column first.
@@ -127,7 +127,7 @@ class Explanation:
 
     @property
     def change(self) -> str:
-        """Says what becomes of the score when a column that matters is permuted."""
+        """Describes how permuting an important column changes the score."""
         return "rise" if self.score in ERRORS else "drop"
 
 
@@ -138,10 +138,10 @@ class Rows:
     Attributes:
         run: whose network predicts them.
         task: of its target, or of one of several.
-        inputs: of the preprocessing, (N, …) each; changed in place for a moment, and restored.
+        inputs: of the preprocessing, (N, …) each; temporarily changed in place.
         targets: class indices (N,), or values (N,) in the target's unit.
         weights: (N,), where the rows have some.
-        place: of the target among several.
+        place: index of the target among several.
     """
 
     run: TrainedRun
@@ -157,7 +157,7 @@ class Rows:
         if self.place is None:
             return predicted
         of_one = predicted[:, [self.place]]
-        # Of a label the network gives the probability that it is true.
+        # For a label the network predicts the probability of true.
         return torch.cat([1 - of_one, of_one], dim=1) if self.task.kind == "classification" else of_one
 
     def score(self, name: str) -> float:
@@ -165,7 +165,7 @@ class Rows:
         predicted = self.predict()
         if self.task.kind == "regression":
             return float(regression_scores(predicted.squeeze(1), self.targets, self.weights)[name])
-        if name == "accuracy":  # the other scores of classes take as long as the predictions
+        if name == "accuracy":  # skips the other scores, which take as long as the predictions
             return float(self.mean((predicted.argmax(1) == self.targets).double()))
         if name == "log_loss":
             of_class = predicted.gather(1, self.targets.unsqueeze(1)).squeeze(1)
@@ -173,7 +173,7 @@ class Rows:
         return float(classification_scores(predicted, self.targets, self.weights)[name])
 
     def mean(self, values: Tensor) -> Tensor:
-        """Computes the mean over the rows, by their weights where they have some: (N, …) -> (…)."""
+        """Computes the mean over the rows, weighted if they have weights: (N, …) -> (…)."""
         if self.weights is None:
             return values.mean(dim=0)
         mean: Tensor = torch.tensordot(self.weights / self.weights.sum(), values, dims=1)
@@ -181,7 +181,7 @@ class Rows:
 
     @contextmanager
     def replaced(self, inputs: Sequence[Input], rows: Tensor | None = None, value: float = 0.0) -> Iterator[None]:
-        """Replaces some inputs, within this context, by those of other `rows` (N,), or by one `value` in all rows."""
+        """Replaces inputs within this context, by those of other `rows` (N,), or by one `value` for all rows."""
         kept = [self.inputs[one.tensor][:, one.position].clone() for one in inputs]
         for one, values in zip(inputs, kept, strict=True):
             self.inputs[one.tensor][:, one.position] = value if rows is None else values[rows]
@@ -193,10 +193,10 @@ class Rows:
 
 
 def inputs_of_columns(run: TrainedRun) -> dict[str, list[Input]]:
-    """Returns the inputs of each column of the table: column → inputs. Indicators and codes follow from these.
+    """Returns column → its inputs. Indicators and codes follow from these.
 
     Raises:
-        UserError: the run is on images.
+        UserError: the run's data are images.
     """
     preprocessing = run.predictor.preprocessing
     if isinstance(preprocessing, ScalePixels):
@@ -220,7 +220,7 @@ def inputs_of_columns(run: TrainedRun) -> dict[str, list[Input]]:
 def permutation_importance(
     rows: Rows, columns: Mapping[str, Sequence[Input]], score: str, orders: Sequence[Tensor]
 ) -> list[Importance]:
-    """Measures how much a score worsens if a column is permuted (Breiman 2001, section 10), for each column.
+    """Measures for each column how much permuting it worsens a score (Breiman 2001, section 10).
 
     Args:
         rows: to predict.
@@ -246,7 +246,7 @@ def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
     n_categories = 0 if one.category is None else one.category.n_categories
     if one.category is None:
         values = _grid(data[~np.isnan(data)])
-        # In other rows than those of training, all of its values may be missing.
+        # In rows outside the training part, all values may be missing.
         if one.may_miss or not len(values):
             values = np.append(values, np.nan)
     else:
@@ -263,7 +263,7 @@ def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
 
 
 def _grid(known: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns values of a number that occur: all of them if they are few, else quantiles."""
+    """Returns occurring values of a number: all if they are few, else quantiles."""
     distinct = np.unique(known)
     if len(distinct) <= N_GRID:
         return distinct

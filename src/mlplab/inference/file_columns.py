@@ -1,4 +1,4 @@
-"""Finds how a new file writes numbers and dates, where it does so in another way than the training file."""
+"""Detects number and date formats in a new file that differ from the training file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,16 +19,16 @@ MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
 def columns_of_file(
     columns: Sequence[Column], frame: pl.DataFrame, decimal: str = "auto", date_format: str | None = None
 ) -> tuple[dict[str, Column], list[str]]:
-    """Returns how each column of a file is read, by its name, and notes about what differs from training.
+    """Returns how to read each column of a file, by name, and notes on differences from training.
 
-    A decimal comma is taken where strings cannot be read as in training, and only one reading is possible. Then it
-    holds for all columns of the file: 1.234 is 1234 beside 0,5.
+    A decimal comma is assumed if strings cannot be read as in training and only one reading is possible. It then holds
+    for all columns of the file: 1.234 is 1234 beside 0,5.
 
     Args:
-        columns: as they were read in training.
-        frame: the first rows of the file, null where a value is missing.
-        decimal: the mark that the user says, or "auto".
-        date_format: that the user says; it holds for the columns that it fits.
+        columns: as read in training.
+        frame: the first rows of the file, with null for missing values.
+        decimal: the user's decimal mark, or "auto".
+        date_format: the user's; it applies to the columns that it fits.
     """
     found = {column.name: column for column in columns}
     notes = []
@@ -68,9 +68,9 @@ def columns_of_file(
 
 
 def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tuple[Column, list[str]]:
-    """Returns how the dates of a column are read: by the user's form, that of training, or the only one that fits.
+    """Returns how to read a column's dates: by the user's format, training's, or the only one that fits.
 
-    Strings that could be two dates keep the form of training, which refuses them later.
+    Ambiguous strings keep the format of training, which refuses them later.
     """
     if date_format and are_read(text, as_datetimes(text, date_format)):
         return replace(column, date_format=date_format, other_formats=()), []
@@ -79,7 +79,7 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
         return column, []
     try:
         other = infer_column(text, Hints())
-    except UserError:  # some strings are no dates
+    except UserError:  # some strings are not dates
         return column, []
     if other.kind != "datetime" or other.note:
         return column, []
@@ -89,9 +89,9 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
 
 
 def _without_units(columns: Sequence[Column], frame: pl.DataFrame) -> tuple[dict[str, Column], list[str]]:
-    """Finds columns of plain numbers where training had 12% or 1:30; the latter are then read as plain numbers.
+    """Finds columns of plain numbers for which training had 12% or 1:30; they are read as plain numbers.
 
-    A spreadsheet holds 12 % as 0.12, which nothing but a note can tell from 0.12 %.
+    A spreadsheet stores 12 % as 0.12, which looks like 0.12 %: hence the note.
     """
     found, shown = {}, []
     for column in columns:
@@ -111,7 +111,7 @@ def _without_units(columns: Sequence[Column], frame: pl.DataFrame) -> tuple[dict
 
 
 def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
-    """Returns the decimal mark by which a column can be read; None if there is none, or the readings differ."""
+    """Returns the decimal mark with which a column can be read; None if there is none, or the readings differ."""
     readings = {
         mark: numbers
         for mark, between in MARKS.items()
@@ -119,7 +119,7 @@ def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
         if are_read(frame[column.name], numbers := _numbers(frame, replace(column, decimal=mark, thousands=thousands)))
     }
     values = list(readings.values())
-    # 1,234 may be a thousand or little more than 1.
+    # 1,234 may be over a thousand or little more than 1.
     return next(iter(readings)) if values and all(one.equals(values[0]) for one in values) else None
 
 

@@ -1,4 +1,4 @@
-"""Intervals, sets and scaled probabilities beside predictions, by the calibration of a run."""
+"""Adds intervals, sets and scaled probabilities to predictions, from a run's calibration."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,14 @@ from mlplab.objectives.calibration import calibrate, conformal_quantile, rows_ne
 from mlplab.runs.checkpoint import explain_bad_card
 
 SEPARATORS = ("|", ";", ",", "/", " ")
-"""Between the labels of a set: the first that is in no label."""
+"""Candidates for separating the labels of a set: the first that no label contains."""
 
 
 class Calibrated:
-    """Adds to predictions what the calibration of a run allows: split-conformal intervals or sets, and a temperature.
+    """Adds split-conformal intervals or sets, and a temperature, from a run's calibration.
 
     Attributes:
-        temperature: by which the network's outputs are to be divided; 1 if the run has none, or none is wanted.
+        temperature: divisor of the network's outputs; 1 if the run has none, or none is wanted.
         notes: for people.
 
     Args:
@@ -30,7 +30,7 @@ class Calibrated:
         scales: whether the temperature is wanted.
 
     Raises:
-        UserError: the run has no calibration and cannot be calibrated now, or it has too few rows for the level.
+        UserError: the run has no calibration and cannot be calibrated now, or has too few rows for the level.
     """
 
     def __init__(self, run: TrainedRun, level: float | None = None, *, scales: bool = False) -> None:
@@ -61,7 +61,7 @@ class Calibrated:
                 self.notes.append("probabilities are not scaled: the validation part gave no temperature")
 
     def _calibration(self) -> Mapping[str, Any]:
-        """Returns the calibration in the checkpoint; computes it from the data of training if there is none."""
+        """Returns the checkpoint's calibration; computes it from the training data if there is none."""
         if self._run.card.get("calibration") is not None:
             stored: Mapping[str, Any] = self._run.card["calibration"]
             return stored
@@ -89,7 +89,7 @@ class Calibrated:
 
         Args:
             values: predictions (N,).
-            place: of their target among several.
+            place: index of their target among several.
         """
         if self._quantiles is None:
             return []

@@ -1,4 +1,4 @@
-"""Computes the loss around the weights of a run, or between those of two runs."""
+"""Computes the loss around a run's weights, or between those of two runs."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,20 +23,20 @@ from mlplab.runs.files import write_bytes
 Array = npt.NDArray[np.float64]
 
 BEYOND = 0.25
-"""Share of the way between two runs by which the line goes on behind each of them."""
+"""Extension of the line beyond each run, as a share of the distance between them."""
 
 Loss = Callable[[Mapping[str, Tensor]], float]
 
 
 @dataclass
 class LossSurface:
-    """Losses at points around a run, or between two.
+    """Losses at points around a run, or on the line between two.
 
     Attributes:
         positions: (P,) along each direction; between two runs 0 is the first one and 1 the second.
         losses: part → (P, P), rows along the second direction, for one run; (P,) for two.
         at_runs: part → the loss of the run, or of both.
-        notes: what one must know to read it.
+        notes: remarks on how to read it.
     """
 
     positions: Array
@@ -59,9 +59,9 @@ def loss_around(run: TrainedRun, part: str, *, most_rows: int, n_points: int, re
     Args:
         run: its best state.
         part: of its data, train, val or test.
-        most_rows: rows to take; of more, an evenly spaced sample.
+        most_rows: maximum of rows; of more, an evenly spaced sample.
         n_points: P.
-        reach: 1 is a direction as long as the weights.
+        reach: extent; 1 moves by the length of the weights.
         seed: of the directions.
 
     Raises:
@@ -72,7 +72,7 @@ def loss_around(run: TrainedRun, part: str, *, most_rows: int, n_points: int, re
     generator = torch.Generator().manual_seed(seed)
     weights = {name: value.detach().clone() for name, value in model.named_parameters()}
     first, second = (filter_normalized(weights, generator) for _ in range(2))
-    # An odd number of points has the trained weights in its middle.
+    # With an odd number of points, the trained weights are in the middle.
     positions = np.linspace(-reach, reach, n_points)
     losses = np.empty((n_points, n_points))
     for row, b in enumerate(positions):
@@ -82,18 +82,18 @@ def loss_around(run: TrainedRun, part: str, *, most_rows: int, n_points: int, re
 
 
 def loss_between(run: TrainedRun, other: TrainedRun, *, most_rows: int, n_points: int) -> LossSurface:
-    """Computes the loss of training and validation part on the line between two runs (Goodfellow et al. 2015).
+    """Computes the loss of training and validation part along the line between two runs (Goodfellow et al. 2015).
 
-    Between them the weights are (1 − t)·w₁ + t·w₂; so are running statistics of normalisation.
+    The weights are (1 − t)·w₁ + t·w₂; running statistics of normalisation likewise.
 
     Args:
         run: its best state, at t = 0.
         other: at t = 1.
-        most_rows: rows of each part to take; of more, an evenly spaced sample.
+        most_rows: maximum of rows of each part; of more, an evenly spaced sample.
         n_points: P, for t from −`BEYOND` to 1 + `BEYOND`.
 
     Raises:
-        UserError: the runs differ in their data or in the shapes of their weights; or as `data_of_training`.
+        UserError: the runs differ in data or in the shapes of weights; or as `data_of_training`.
     """
     require_alike(run, other)
     notes = _notes(run)
@@ -109,10 +109,10 @@ def loss_between(run: TrainedRun, other: TrainedRun, *, most_rows: int, n_points
 
 
 def require_alike(run: TrainedRun, other: TrainedRun) -> None:
-    """Refuses two runs between whose weights there is no meaning.
+    """Refuses two runs whose weights cannot be interpolated.
 
     Raises:
-        UserError: they have other data or another split, or weights of other shapes.
+        UserError: they differ in data, split or shapes of weights.
     """
     for what, hint in (
         ("fingerprint", "the same data"),
@@ -135,21 +135,21 @@ def require_alike(run: TrainedRun, other: TrainedRun) -> None:
 
 
 def filter_normalized(weights: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Draws a direction whose rows are as long as those of the weights; 0 for biases and other vectors."""
+    """Draws a direction with rows as long as those of the weights; 0 for biases and other vectors."""
     direction = {}
     for name, weight in weights.items():
-        # Drawn for all, on the CPU, so that the direction depends on shapes and seed alone.
+        # Drawn for all parameters, on the CPU, so that directions depend on shapes and seed alone.
         drawn = torch.randn(weight.shape, generator=generator).to(weight)
         if weight.ndim < 2:
             direction[name] = torch.zeros_like(weight)
-        else:  # the last dimension is that of the inputs of a unit
+        else:  # the last dimension is a unit's inputs
             direction[name] = drawn * weight.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
     return direction
 
 
 def _of_data(run: TrainedRun, what: str) -> object:
     split = run.card["data"].get(what)
-    # The size of batches decides nothing here.
+    # The batch size does not matter here.
     return {n: v for n, v in split.items() if n != "batch_size"} if isinstance(split, dict) else split
 
 
@@ -167,7 +167,7 @@ def _notes(run: TrainedRun) -> list[str]:
 
 
 def _loss_on(run: TrainedRun, part: str, most_rows: int, notes: list[str]) -> Loss:
-    """Returns the mean loss of a part as a function of parameters and buffers, by their names."""
+    """Returns a function that computes a part's mean loss from named parameters and buffers."""
     model, objective = run.predictor.model, objective_of(run)
     features, targets, weights = [], [], []
     for inputs, known, of_rows in rows_of_training(run, part):
@@ -196,7 +196,7 @@ def _loss_on(run: TrainedRun, part: str, most_rows: int, notes: list[str]) -> Lo
 
 
 def describe_surface(surface: LossSurface) -> list[str]:
-    """Describes a surface in a few lines, for the terminal."""
+    """Summarises a surface in a few lines for the terminal."""
     lines = []
     for part, losses in surface.losses.items():
         finite = losses[np.isfinite(losses)]
@@ -210,7 +210,7 @@ def describe_surface(surface: LossSurface) -> list[str]:
 
 
 def barrier(surface: LossSurface, part: str) -> float:
-    """Returns by how much the loss between two runs exceeds the line that joins their losses, at most; 0 if nowhere."""
+    """Returns the maximum excess of the loss over the straight line between the two runs' losses; at least 0."""
     t, losses, (first, second) = surface.positions, surface.losses[part], surface.at_runs[part]
     between = (t >= 0) & (t <= 1)
     excess = losses[between] - ((1 - t[between]) * first + t[between] * second)
@@ -221,7 +221,7 @@ def write_surface(surface: LossSurface, names: list[str], directory: Path) -> li
     """Writes the values as CSV and the figure as PNG into a new directory; returns the paths.
 
     Raises:
-        UserError: the directory is there already, or cannot be made.
+        UserError: the directory exists, or cannot be made.
     """
     if surface.is_plane:
         ((part, losses),) = surface.losses.items()

@@ -1,4 +1,4 @@
-"""Predictions of a cross-validation: each row by the run that has not learned from it."""
+"""Predicts the rows of a cross-validation, each by the run that has not learned from it."""
 
 from collections.abc import Mapping
 
@@ -23,12 +23,12 @@ def out_of_fold(runs: Mapping[str, TrainedRun]) -> tuple[pl.DataFrame, dict[str,
         runs: job → the run of a fold.
 
     Returns:
-        A row for each prediction, ordered by row: "row", from 1, of the data without the rows that were left out;
-        "fold", "job", the target, and the columns of `predict_file` with probabilities. And the scores of all of them
-        together, which are not the means over the folds.
+        One line per prediction, ordered by "row": its number from 1, without rows that were left out; "fold", "job",
+        the target, and the columns of `predict_file` with probabilities. Also the scores over all rows together, which
+        are not means over folds.
 
     Raises:
-        UserError: a run is not of a cross-validation, or its data have changed.
+        UserError: a run does not belong to a cross-validation, or its data have changed.
     """
     frames, parts = [], []
     for job, run in runs.items():
@@ -40,7 +40,7 @@ def out_of_fold(runs: Mapping[str, TrainedRun]) -> tuple[pl.DataFrame, dict[str,
         dataset, split = data_of_training(run)
         rows, task = split.test, run.task
         outputs = run.outputs(dataset.inputs(rows, run.predictor.preprocessing))
-        # In the target's own unit: each fold has scaled its targets by its own training rows.
+        # In the target's own unit, as each fold scales targets by its own training rows.
         predicted, targets = Scores(task).update(torch.zeros(()), outputs, run.scaled_targets(dataset.targets[rows]))
         weights = torch.ones(len(rows)) if dataset.weights is None else torch.from_numpy(dataset.weights[rows])
         parts.append((predicted, targets, weights))
@@ -57,7 +57,7 @@ def out_of_fold(runs: Mapping[str, TrainedRun]) -> tuple[pl.DataFrame, dict[str,
 
 
 def _targets(task: Task, targets: Tensor) -> list[pl.Series]:
-    """Returns the targets as columns: values in their unit, or the names of classes and labels."""
+    """Returns the targets as columns: values in their unit, or names of classes and labels."""
     if task.kind == "classification":
         return [pl.Series(task.class_names).gather(targets.numpy()).rename("target")]
     if not task.target_names:

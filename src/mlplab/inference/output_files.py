@@ -12,9 +12,9 @@ from mlplab.errors import UserError, not_writable
 from mlplab.rules import NUMBER
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 
-FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
+FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash comes last, so it is not a range
 
-# A number with a sign is no formula.
+# A signed number is not a formula.
 SIGNED_NUMBER = f"^({NUMBER})$"
 
 
@@ -23,14 +23,14 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
 
     Args:
         out: the file.
-        overwrite: whether one that is there is replaced.
-        endings: the endings that its name can have.
-        stem: beginning of a name to propose.
+        overwrite: whether to replace an existing one.
+        endings: the allowed endings of its name.
+        stem: beginning of a suggested name.
 
     Raises:
-        UserError: its ending is none of `endings`, its folder is missing, or it is there already.
+        UserError: its ending is not in `endings`, its folder is missing, or it exists.
     """
-    # First, as a folder has no ending, about which the next message would complain.
+    # First, as the next check would complain about a folder's missing ending.
     if out.is_dir():
         raise UserError("out must be a file", f"{out} is a folder", f"out={out / f'{stem}{endings[0]}'}")
     if out.suffix not in endings:
@@ -42,14 +42,14 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
 
 
 def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
-    """Writes a file atomically, after removing what a killed process left of it.
+    """Writes a file atomically, after removing leftovers of a killed process.
 
     Raises:
-        UserError: it cannot be written, or is there already.
+        UserError: it cannot be written, or exists.
     """
     try:
         remove_temporary_files(out.parent, out.name)
-        # Another process may have written the file since it was looked for.
+        # Another process may have written the file since the check.
         write_atomically(out, write, replace=overwrite)
     except FileExistsError:
         raise exists_already(out) from None
@@ -64,13 +64,13 @@ def exists_already(out: Path) -> UserError:
 
 @contextmanager
 def new_directory(directory: Path) -> Iterator[None]:
-    """Makes a directory for results; it is gone again if anything fails within this context.
+    """Makes a directory for results, and removes it if anything fails within this context.
 
     Raises:
-        UserError: it is there already, or cannot be made.
+        UserError: it exists, or cannot be made.
     """
     try:
-        # Without exist_ok: a second result would mix its files with those of the first.
+        # Without exist_ok, or a second result would mix with the first.
         directory.mkdir(parents=True)
     except FileExistsError:
         raise directory_exists(directory) from None
@@ -78,18 +78,18 @@ def new_directory(directory: Path) -> Iterator[None]:
         raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
     try:
         yield
-    except BaseException:  # also a signal: half a result would pass for a whole one
+    except BaseException:  # also on a signal, as a partial result would look complete
         shutil.rmtree(directory, ignore_errors=True)
         raise
 
 
 def directory_exists(directory: Path) -> UserError:
-    """Makes the error for a directory of results that is there already."""
+    """Makes the error for an existing directory of results."""
     return UserError("out must be a new directory", f"{directory} is there already", "another name")
 
 
 def without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Puts an apostrophe before text that begins as a formula, headings too; counts the values that it changed."""
+    """Puts an apostrophe before text that begins like a formula, also in headings; counts the changed values."""
     count = 0
     columns = []
     for column in frame:

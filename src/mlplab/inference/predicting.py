@@ -1,4 +1,4 @@
-"""Predicts the rows of a file, and writes the predictions to another."""
+"""Predicts the rows of a file, and writes the predictions to another file."""
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -18,7 +18,7 @@ from mlplab.inference.trained import TrainedRun
 
 @dataclass(frozen=True)
 class Predictions:
-    """The number of rows that were written, and what was noticed in reading them."""
+    """The number of written rows, and notes from reading them."""
 
     n_rows: int
     notes: tuple[str, ...]
@@ -38,22 +38,22 @@ def predict_file(
     written: Mapping[str, Any] = {},
     accepts_unknown: bool = False,
 ) -> Predictions:
-    """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
+    """Writes a prediction for each row of `path`, in order, as CSV, TSV or Parquet by the ending of `out`.
 
     Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit; with
     `intervals`, their level, "lower" and "upper", or for classes "set"; with `probabilities`, "probability_CLASS" for
-    each class, which `temperature` scales by that of the run. Of several targets: "prediction_TARGET" for each, with
-    `intervals` "lower_TARGET" and "upper_TARGET", and with `probabilities` "probability_TARGET", that the label is
-    true. The file appears whole or not at all. In CSV and TSV, text that a spreadsheet would take for a formula gets an
-    apostrophe before it, unless `formulas` says otherwise. `written` and `accepts_unknown` are those of `RowReader`.
+    each class, which `temperature` scales by that of the run. For several targets: "prediction_TARGET" for each, with
+    `intervals` "lower_TARGET" and "upper_TARGET", and with `probabilities` "probability_TARGET" of the label. The file
+    appears whole or not at all. In CSV and TSV, text that a spreadsheet would take for a formula gets an apostrophe
+    before it, unless `formulas` says otherwise. `written` and `accepts_unknown` are those of `RowReader`.
 
     Raises:
-        UserError: a file cannot be read or written, or is there already.
+        UserError: a file cannot be read or written, or exists.
     """
-    # Also by another name or link: with overwrite=true the predictions would replace the rows.
+    # Also under another name or link, as with overwrite=true the predictions would replace the rows.
     if out.exists() and path.exists() and out.samefile(path):
         raise UserError("out must be another file than data.path", f"both are {out}", "another name")
-    # Refused before the first of perhaps millions of rows is read.
+    # Before the first of perhaps millions of rows is read.
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
@@ -76,7 +76,7 @@ def predict_file(
                 n_formulas += changed
             yield frame
 
-    # Closed also after an error, and with it the file that is read and its temporary copies.
+    # Closed also after an error, together with the input file and its temporary copies.
     with closing(frames()) as opened:
         write_once(out, lambda temporary: write_frames(opened, temporary, out.suffix), overwrite)
     if n_formulas:
@@ -92,7 +92,7 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
         raise UserError(
             "id must name a column that predictions do not have", f"id={series.name}", "renaming it in data.path"
         )
-    # Text files have no form for these types from which the same value is read back.
+    # Text files cannot represent these types without loss.
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object, pl.Duration):
         raise UserError("id must name a column of text, numbers or dates", f"it holds {series.dtype}", "another column")
     return series

@@ -1,4 +1,4 @@
-"""Predictions as the columns of a file."""
+"""Formats predictions as columns of a file."""
 
 import io
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 def write_frames(frames: Iterator[pl.DataFrame], path: Path, ending: str) -> None:
-    """Writes frames one below the other, in the format of a file's ending."""
+    """Writes frames one after the other, in the format of the file's ending."""
     if ending == ".parquet":
         content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
-        # One frame of predictions alone: the rows themselves are read block by block.
+        # All predictions as one frame; only the input rows are read block by block.
         pl.concat(list(frames)).write_parquet(content)
         path.write_bytes(content.getbuffer())
         return
@@ -48,7 +48,7 @@ def columns_of(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, prob
     names = pl.Series(run.task.class_names)
     columns = [names.gather(predicted.argmax(1).numpy()).rename("prediction"), *calibrated.sets(predicted)]
     if probabilities:
-        # After the class was decided, which the temperature does not change.
+        # After the class is decided, as the temperature does not change it.
         predicted = predictions(outputs / calibrated.temperature, run.task)
         columns += [
             pl.Series(f"probability_{name}", predicted[:, index].numpy())
@@ -58,7 +58,7 @@ def columns_of(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, prob
 
 
 def _columns_of_several(task: Task, predicted: Tensor, probabilities: bool) -> Iterator[pl.Series]:
-    """Yields a column for each target: the value, or the name of the label, and perhaps its probability to be true."""
+    """Yields a column for each target: the value, or the label's name and perhaps its probability."""
     for place, (name, of_one) in enumerate(zip(task.target_names, predicted.T, strict=True)):
         if task.kind == "regression":
             yield pl.Series(f"prediction_{name}", of_one.numpy())

@@ -64,13 +64,13 @@ class Block:
 
 @dataclass
 class RowReader:
-    """Reads files for a trained run: finds columns by name, and counts what training did not have.
+    """Reads files for a trained run: finds columns by name, and counts unknown categories and new missing values.
 
     Attributes:
         run: whose model takes the rows.
-        written: how files are written, where that is not to be detected: options of conf/data/table.yaml.
-        accepts_unknown: whether a column may hold hardly any category that training had.
-        notes: what was noticed, for people. They are complete when a file has been read to its end.
+        written: options of conf/data/table.yaml on the format of files; others are detected.
+        accepts_unknown: whether to accept columns with hardly any category known from training.
+        notes: remarks for people, complete when a file has been read to its end.
     """
 
     run: TrainedRun
@@ -83,35 +83,35 @@ class RowReader:
         with explain_bad_card(self.run.checkpoint):
             card = self.run.card["data"].get("reading")
             self._reading = Reading() if card is None else Reading.from_dict(card)
-            # New files are read by the options of training, except for those that are given now.
+            # New files are read with the options of training, unless others are given now.
             of_text = {option.name for option in fields(TextOptions)}
             self._text = replace(
                 self._reading.text, **{name: value for name, value in self.written.items() if name in of_text}
             )
-            # The markers of training are missing values for the model, so further ones are added.
+            # Markers of missing values are added to those of training, which the model has learned.
             markers = (str(value) for value in self.written.get("missing_values", ()))
             self._reading = replace(self._reading, missing_values=(*self._reading.missing_values, *markers))
         if isinstance(self._preprocessing, TablePreprocessing):
             self.columns = self._preprocessing.inputs.columns
         else:
             names = self.run.task.feature_names
-            # Data without names, such as images: files without a header line have these names.
+            # For data without names, such as images, from files without a header.
             names = names or tuple(f"column_{number}" for number in range(1, self.run.task.n_features + 1))
             self.columns = tuple(Column(name, "numeric") for name in names)
-        # As this file writes them, found in its first block.
+        # In this file's formats, detected in its first block.
         self._as_written: dict[str, Column] = {}
-        # Summed up over the blocks, so that each note is made once for a file.
+        # Summed over blocks, so that each note appears once per file.
         self._noticed: Counter[str] = Counter()
         self._seen: dict[str, SeenCategories] = {}
 
     @functools.cached_property
     def target(self) -> AnyTarget:
-        """Returns how the target of the run is read from a file."""
+        """Returns how to read the run's target from a file."""
         card = self.run.card["data"].get("reading")
         if card is not None:
             with explain_bad_card(self.run.checkpoint):
                 target = target_from_dict(card["target"])
-            # Of the classes of the file, rare ones may have been left out.
+            # Rare classes of the training file may have been dropped.
             return replace(target, class_names=self.run.task.class_names) if isinstance(target, Target) else target
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
@@ -119,7 +119,7 @@ class RowReader:
 
     @functools.cached_property
     def weight(self) -> Column | None:
-        """Returns how the weights of rows are read from a file; None if the run had none."""
+        """Returns how to read the weights of rows from a file; None if the run had none."""
         with explain_bad_card(self.run.checkpoint):
             plain = (self.run.card["data"].get("reading") or {}).get("weight")
             return None if plain is None else Column.from_dict(plain)
@@ -129,14 +129,14 @@ class RowReader:
 
         Args:
             path: a table in any format that training takes.
-            also: purpose of a further column → its name. The file may lack that of `weights`, which a note tells.
+            also: purpose of a further column → its name. The file may lack `weights`; a note then says so.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
         """
         path = read_once(path, "data.path")
         with _errors_of_a_run():
-            # A first line with any of these names is a header, even if it looks like values.
+            # A first line with any of these names is a header, even if it looks like data.
             known = [*(column.name for column in self.columns), *also.values()]
             with open_table(path, self._text, known_names=known) as opened:
                 noticed: list[str] = []
@@ -146,7 +146,7 @@ class RowReader:
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1
         for frame in frames:
-            # Once, as all blocks of a file have the same columns.
+            # Once per file, as all blocks have the same columns.
             if first_row == 1:
                 if "weights" in also and also["weights"] not in frame.columns:
                     self.notes.append(f"{path.name} has no column {also['weights']!r}: each row counts once")
@@ -173,7 +173,7 @@ class RowReader:
                 seen.require_known()
             self.notes += seen.notes()
         self.notes += [f"{counted(count, 'row', 'has')} {what}" for what, count in self._noticed.items() if count]
-        # A further file has counts of its own.
+        # Counts start anew for each file.
         self._noticed.clear()
         self._seen.clear()
 
@@ -191,7 +191,7 @@ class RowReader:
             values = self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
         for series in values:
-            # Only the preprocessing of tables has a value to put in place of a missing number.
+            # Only the preprocessing of tables imputes missing numbers.
             if series.null_count():
                 row = int(series.is_null().arg_true()[0]) + first_row
                 raise UserError(
@@ -216,10 +216,10 @@ class RowReader:
         """Counts unknown categories, and missing values in columns where training had none.
 
         Returns:
-            the values, with categories in the spelling of training.
+            The values, with categories in the spelling of training.
         """
         inputs = preprocessing.inputs
-        # Inputs with an indicator are those of which training had missing values.
+        # Inputs with an indicator had missing values in training.
         may_miss = {inputs.numeric[position].column.name for position in preprocessing.indicated.tolist()}
         may_miss |= {category.name for category in inputs.categorical if category.has_missing}
         for category in inputs.categorical:
@@ -232,7 +232,7 @@ class RowReader:
         return values
 
     def targets(self, block: Block) -> npt.NDArray[np.generic]:
-        """Returns the targets of a block that was read with the target's column: −1 or NaN where missing."""
+        """Returns the targets of a block that was read with the target's column: −1 or NaN if missing."""
         known = pl.DataFrame([self._known(block.frame, one.column) for one in columns_of(self.target)])
         with _errors_of_a_run(block.first_row, len(known)):
             target = as_written(self.target, self._as_written)
@@ -241,7 +241,7 @@ class RowReader:
         return targets
 
     def weights(self, block: Block, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64] | None:
-        """Returns the weights of a block, checked in these of its rows; None where there are none."""
+        """Returns the weights of a block, checked only in the given rows; None if there are none."""
         if self.weight is None or self.weight.name not in block.frame.columns:
             return None
         series = self._known(block.frame, self.weight)
@@ -251,17 +251,17 @@ class RowReader:
 
 
 def rows_with_targets(reader: RowReader, path: Path) -> Rows:
-    """Yields inputs and targets of the rows of a file; those without a target are left out and counted in a note."""
+    """Yields inputs and targets of a file's rows; rows without a target are skipped and counted in a note."""
     n_missing = 0
     weighing = {} if reader.weight is None else {"weights": reader.weight.name}
     columns = columns_of(reader.target)
-    # The name stands in the message of a column that is not there.
+    # The message on a missing column uses this name.
     wanted = {"target" if len(columns) == 1 else f"target {one.name}": one.name for one in columns}
     for block in reader.blocks(path, {**wanted, **weighing}):
         targets = reader.targets(block)
         known = ~np.logical_or.reduce(missing_of_each(targets, reader.target), axis=1)
         n_missing += int((~known).sum())
-        # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
+        # A block without any target would become an empty batch, whose mean loss is NaN.
         if known.any():
             weights = reader.weights(block, known)
             inputs = tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs)
@@ -275,24 +275,24 @@ def rows_with_targets(reader: RowReader, path: Path) -> Rows:
 def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
     """Adapts errors to new rows.
 
-    A hint names only options that a file can still have. Where a block is a part of the file, counts name its rows.
+    Hints name only options that still apply to a new file. If a block is only part of the file, its rows are named.
     """
     try:
         yield
     except UserError as error:
         hint = _hint_for_a_file(error)
         counted_in = f", counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
-        # A single block that is not full is the whole file, and its counts need no range of rows.
+        # A single block that is not full is the whole file, so no range of rows is needed.
         is_part = first_row > 1 or n_rows >= BLOCK_ROWS
         raise UserError(error.requirement, error.actual + counted_in * is_part, hint) from None
 
 
 def _hint_for_a_file(error: UserError) -> str:
-    """Returns the hint without settings of training, which cannot be chosen any more."""
+    """Returns the hint without settings of training, which can no longer be chosen."""
     allowed = {*OF_ANY_FILE, "path"}
     clauses = error.hint.split(", or ")
     kept = [clause for clause in clauses if allowed.issuperset(re.findall(r"\bdata\.(\w+)", clause))]
-    if kept == clauses:  # nothing names a setting of training, or the hint was adapted before
+    if kept == clauses:  # no setting of training is named, or the hint was adapted before
         return error.hint
     if "must be a date of the form" in error.requirement:
         kept = ["data.date_format=… as it is in this file"]

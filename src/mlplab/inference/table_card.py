@@ -1,4 +1,4 @@
-"""Describes the inputs of a model of a table, for the card of its export: how the values of a file become inputs."""
+"""Describes for an export's card how the values of a table become inputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": "", "comp
 
 
 def describe_cells(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """Describes which cells are missing values, for a table that was read in this way."""
+    """Describes which cells count as missing values."""
     return {
         "missing_in_any_capitals": list(MISSING),
         "missing_as_written": list(reading["missing_values"]),
@@ -29,14 +29,14 @@ def describe_columns(preprocessing: Preprocessing) -> list[dict[str, Any]]:
     numbers = [_describe_numeric(one) for one in preprocessing.inputs.numeric]
     categories = [_describe_categorical(one) for one in preprocessing.inputs.categorical]
     return [
-        # Numbers are rounded to float32 after they are standardised, where that loses less.
+        # Numbers are rounded to float32 only after standardising, which loses less.
         {"name": "numeric", "dtype": "float64", "shape": ["rows", len(numbers)], "columns": numbers, "missing": "NaN"},
         {"name": "categorical", "dtype": "int64", "shape": ["rows", len(categories)], "columns": categories},
     ]
 
 
 def _describe_numeric(one: NumericInput) -> dict[str, Any]:
-    """Describes a part of a date; or a number, with its form where it is not written plainly."""
+    """Describes a part of a date; or a number, with its format unless that is plain."""
     column = one.column
     if one.part:
         zone = "in UTC, where the zone is given"
@@ -50,10 +50,10 @@ def _describe_numeric(one: NumericInput) -> dict[str, Any]:
 
 
 def _describe_categorical(one: CategoricalInput) -> dict[str, Any]:
-    # From 1, as 0 stands for a category that training did not have.
+    # From 1, as 0 is an unknown category.
     levels = {category: number for number, category in enumerate(one.categories, 1)}
-    # A file may have yes and no, but the categories are true and false.
+    # A file may contain yes and no for the categories true and false.
     spelled = {"spelled": {"true": TRUE_WORDS, "false": FALSE_WORDS}} if one.column.kind == "boolean" else {}
-    # Where training missed no value, a missing one counts as unknown.
+    # If training had no missing values, a missing one counts as unknown.
     missing = one.n_categories if one.has_missing else 0
     return {"column": one.name, "levels": levels, **spelled, "missing": missing, "unknown": 0}

@@ -1,4 +1,4 @@
-"""Loads a run that was trained, from its checkpoint alone."""
+"""Loads a trained run from its checkpoint alone."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from mlplab.errors import UserError
 from mlplab.runs.checkpoint import Predictor, predictor_of, read_card
 from mlplab.task import Task
 
-# Bounds the memory: 8192 outputs of a layer of 4096 neurons take 128 MiB.
+# Bounds the memory: for 8192 rows, a layer of 4096 units takes 128 MiB.
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
 
 EQUAL_ROWS = 256
-"""Rows of a batch where all have the same shape."""
+"""Rows per batch if all batches have the same shape."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run with what it has learned.
+    """A trained run.
 
     Attributes:
-        directory: of the run; of the checkpoint, where that stands alone.
+        directory: of the run; of the checkpoint if that stands alone.
         checkpoint: the file.
         card: its plain values.
         predictor: network and preprocessing, in evaluation mode.
@@ -49,10 +49,10 @@ class TrainedRun:
         return predict(lambda *batch: predictor.model(predictor.preprocessing(*batch)), inputs)
 
     def outputs_of_each(self, features: Tensor) -> Tensor:
-        """Computes the same as `outputs`, to bits that do not depend on what rows are beside a row: (N, F) -> (N, …).
+        """Computes the same as `outputs`, with bits that do not depend on neighbouring rows: (N, F) -> (N, …).
 
-        Products of matrices of other shapes may add in another order. So each batch has the same shape: the last row is
-        repeated to fill the last one.
+        Matrix products of different shapes may add in a different order. So all batches have the same shape: the last
+        one is filled by repeating the last row.
         """
         n_more = -len(features) % EQUAL_ROWS
         filled = torch.cat([features, features[-1:].expand(n_more, -1)])
@@ -63,9 +63,9 @@ class TrainedRun:
         task = self.task
         if task.kind == "classification":
             return torch.from_numpy(targets.astype(np.int64))
-        # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
+        # In float64: with a mean far larger than the deviation, float32 would lose digits.
         scaled = (targets.astype(np.float64) - np.asarray(task.target_mean)) / np.asarray(task.target_std)
-        # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
+        # (N, 1), like the network's outputs: against (N,) the loss would broadcast to (N, N).
         return torch.from_numpy(scaled).to(torch.float32).reshape(len(scaled), -1)
 
     def own_folder(self, name: str) -> Path:
@@ -75,7 +75,7 @@ class TrainedRun:
             UserError: it is a link that leads elsewhere.
         """
         folder = self.directory / name
-        # Resolved on both sides, as the run itself may be reached by a link.
+        # Both resolved, as the run itself may be reached through a link.
         if not folder.resolve().is_relative_to(self.directory.resolve()):
             raise UserError(
                 "a run must contain only ordinary files and folders", f"{folder} leads to {folder.resolve()}",
@@ -87,13 +87,13 @@ class TrainedRun:
 def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
     """Applies a predictor, or another function of its inputs, to any number of rows in batches, without gradients."""
     with torch.inference_mode():
-        # Tables come as two tensors, numeric and categorical, which are split alike.
+        # Tables have two tensors, numeric and categorical, which are split alike.
         batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
         return torch.cat([predictor(*batch) for batch in batches])
 
 
 def load_run(path: Path) -> TrainedRun:
-    """Loads the best state of a run, or the last where none was validated.
+    """Loads the best state of a run, or the last one if nothing was validated.
 
     Args:
         path: of a run's directory, or of a checkpoint.
@@ -102,6 +102,6 @@ def load_run(path: Path) -> TrainedRun:
         UserError: there is none, or it cannot be rebuilt from its checkpoint alone.
     """
     directory, checkpoint = find_run(path)
-    # The card alone: config.yaml of a run from elsewhere could name any code to execute.
+    # Only the card, as config.yaml of a received run could name any code to execute.
     card = read_card(checkpoint)
     return TrainedRun(directory, checkpoint, card, predictor_of(checkpoint, card))

@@ -1,4 +1,4 @@
-"""Reads the data that a run was trained on once more."""
+"""Reads again the data that a run was trained on."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +30,13 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.synthetic.synthetic": synthetic,
     "mlplab.data.idx.idx_images": idx_images,
 }
-"""The sources that a checkpoint can name, beside that of tables."""
+"""Name → source for checkpoints, besides tables."""
 
 
 def source_named(name: str) -> Callable[..., Source] | None:
-    """Returns the source that a checkpoint names; None if it is another. Such a name is never imported."""
+    """Returns the source that a checkpoint names; None for an unknown name, which is never imported."""
     if name == "mlplab.data.table.table_source.table":
-        # Not above, as only the rows of the training are split and described anew.
+        # Imported here, as only reading training data again needs it.
         from mlplab.data.table.table_source import table
 
         source: Callable[..., Source] = table
@@ -45,18 +45,18 @@ def source_named(name: str) -> Callable[..., Source] | None:
 
 
 Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic], npt.NDArray[np.float64] | None]]
-"""Inputs, targets and, where there are some, weights: block by block."""
+"""Iterator over blocks of inputs, targets and, if any, weights."""
 
 
 def rows_of_training(run: TrainedRun, part: str) -> Rows:
-    """Reads and splits the data of the training again; yields inputs, targets and weights of one part.
+    """Reads and splits the training's data again; yields inputs, targets and weights of one part.
 
     Raises:
         UserError: as `data_of_training`.
     """
     dataset, split = data_of_training(run)
     rows = getattr(split, part)
-    # In blocks, as the whole part may be larger than what the network is given at once.
+    # In blocks, as the whole part may be too large for one pass.
     for begin in range(0, len(rows), BLOCK_ROWS):
         block = rows[begin : begin + BLOCK_ROWS]
         weights = None if dataset.weights is None else dataset.weights[block]
@@ -64,15 +64,15 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
 
 
 def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
-    """Reads and splits the data of the training again.
+    """Reads and splits the training's data again.
 
     Raises:
-        UserError: the data are gone, have changed, or come from code of one's own.
+        UserError: the data are gone, have changed, or come from the user's own code.
     """
     with explain_bad_card(run.checkpoint):
         data: Mapping[str, Any] = run.card["data"]
         name, expected = str(data.get("source")), data["fingerprint"]
-        # Checkpoints of earlier versions name the source by its former place.
+        # Checkpoints of earlier versions have the source's former name.
         name = present_name(name)
         source = source_named(name)
         if source is None and name in known_code("data", CONF, run.checkpoint.parent.parent):
@@ -85,7 +85,7 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
         )
     with explain_bad_card(run.checkpoint):
         _require_no_pipe(data["options"])
-        # Bound now: options that the source does not take are a fault of the card, and not of the data.
+        # Bound now, as options that the source does not take are an error of the card, not of the data.
         call = inspect.signature(source).bind(**data["options"])
         if run.card["preprocessing"]["name"] == "table":
             call.arguments["trained"] = run.card
@@ -94,13 +94,13 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
         with explain_bad_card(run.checkpoint):
             dataset, split = module.read()
     except UserError as error:
-        # Whatever was proposed, such as another file of a like name, would be other rows.
+        # Without the original hint: a similar file, for example, would have other rows.
         raise UserError(
             f"the data that the run was trained on must be there as they were: {error.requirement}",
             error.actual,
             "putting them back, or data.path=… to take other rows",
         ) from None
-    # Other rows are split in another way, and the test part could hold rows of the training.
+    # Changed rows are split differently, and the test part could contain training rows.
     if dataset.fingerprint != expected:
         raise UserError(
             "the data that the run was trained on must be as they were",
@@ -119,7 +119,7 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
 def _require_no_pipe(options: Mapping[str, Any]) -> None:
     for key in ("path", "test_path"):
         given = options.get(key)
-        # Opening the pipe that a checkpoint names would wait for whoever writes into it, perhaps for ever.
+        # Opening a pipe that a checkpoint names may wait for a writer for ever.
         if isinstance(given, str) and is_pipe(Path(given).expanduser()):
             raise UserError(
                 "the data that the run was trained on must be in a file",

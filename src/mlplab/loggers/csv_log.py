@@ -12,18 +12,18 @@ from mlplab.runs.files import flush, write_atomically
 
 
 class ResumableCSVLogger(CSVLogger):
-    """Lightning's CSVLogger, but it keeps an existing file, and sorts rows by step.
+    """Extends Lightning's CSVLogger: keeps an existing file, and sorts rows by step.
 
-    Callbacks buffer what they log until an epoch ends or a checkpoint is written, and the time of checkpoints varies.
-    So rows are buffered until then too, and written in the order of their steps. A resumed run thus writes the same
-    file, byte for byte.
+    Callbacks buffer their values until an epoch ends or a checkpoint is written, and the time of checkpoints varies. So
+    rows are buffered until then too, and written in the order of steps. A resumed run writes the same file, byte for
+    byte.
 
     Args:
         directory: of metrics.csv.
     """
 
     def __init__(self, directory: str) -> None:
-        # Empty names, so that Lightning adds no folders of its own.
+        # Empty names, so that Lightning adds no folders.
         super().__init__(save_dir=directory, name="", version="")
         self._buffer: list[tuple[int | None, Mapping[str, Any]]] = []
 
@@ -38,7 +38,7 @@ class ResumableCSVLogger(CSVLogger):
         self._buffer.append((step, dict(metrics)))
 
     def settle(self) -> None:
-        """Passes the buffered rows on in the order of steps; the next `save` writes them."""
+        """Passes on the buffered rows in the order of steps; the next `save` writes them."""
         # The sort keeps the order of rows that have the same step.
         rows, self._buffer = sorted(self._buffer, key=lambda row: row[0] or 0), []
         for step, metrics in rows:
@@ -54,7 +54,7 @@ class ResumableCSVLogger(CSVLogger):
         if self._experiment is not None:
             self.save()
         if self._path.is_file():
-            # Flushed to the disk, as the checkpoint that stores this position must not outlive the rows.
+            # Flushed to the disk, as the checkpoint with this position must not outlive the rows.
             flush(self._path)
         return len(_read(self._path))
 
@@ -86,11 +86,11 @@ class _Writer(ExperimentWriter):
 def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    # The csv module translates line ends itself, and wants them as they are in the file.
+    # The csv module handles line ends itself.
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row.pop(None, None)  # surplus cells: the process died before it rewrote the header
+        row.pop(None, None)  # extra cells: the process died before it rewrote the header
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Writes TensorBoard event files in one go, without a thread and an open file for each run."""
+"""Writes TensorBoard event files in batches, without a thread and an open file for each run."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 MOST_HELD = 8_000_000
-"""Bytes to buffer for one file: a callback may log many images in one long epoch."""
+"""Maximum of bytes to buffer for a file: a callback may log many images in a long epoch."""
 
 _number = itertools.count()
 
@@ -31,7 +31,7 @@ class EventFile:
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files in the order of their names. The last number tells files of one second apart.
+        # TensorBoard reads files in the order of names. The last number distinguishes files of the same second.
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_number)}"
         self.path = self.directory / name
         self._buffer: list[bytes] = []
@@ -44,7 +44,7 @@ class EventFile:
         return str(self.directory)
 
     def add_event(self, event: Event) -> None:
-        """Buffers an event, serialised now."""
+        """Serialises an event now, and buffers it."""
         self._buffer.append(event.SerializeToString())
         self._size += len(self._buffer[-1])
         if self._size > MOST_HELD:
@@ -55,7 +55,7 @@ class EventFile:
         self.add_event(Event(wall_time=time.time(), step=None if step is None else int(step), summary=summary))
 
     def add_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Buffers scalars of a step, in one event, as they have the step and the time in common."""
+        """Buffers the scalars of a step as one event, as they share step and time."""
         self.add_summary(Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]), step)
 
     def flush(self) -> None:
@@ -66,7 +66,7 @@ class EventFile:
         """
         records = list(self._buffer)
         if records:
-            # One write for all events: a reader sees whole records, and the file is open for moments only.
+            # One write for all events, so that readers see whole records and the file is only open for a moment.
             _append(self.path, memoryview(b"".join(map(framed, records))))
         del self._buffer[: len(records)]  # another thread may have added events meanwhile
         self._size = sum(map(len, self._buffer))
@@ -81,7 +81,7 @@ def _append(path: Path, content: memoryview) -> None:
         size = os.fstat(descriptor).st_size
         try:
             while content:
-                # The system may write less than it is given.
+                # The system may write less than requested.
                 content = content[os.write(descriptor, content) :]
         except BaseException:
             os.ftruncate(descriptor, size)  # a partial record would make all later ones unreadable

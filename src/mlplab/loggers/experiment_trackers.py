@@ -1,4 +1,4 @@
-"""Logs to W&B and MLflow: a run that resumes goes on there too, and the jobs of a sweep stand together."""
+"""Logs to W&B and MLflow: resumed runs continue there too, and a sweep's jobs are grouped."""
 
 import logging
 import time
@@ -16,15 +16,15 @@ from mlplab.runs.files import lock_file, write_bytes
 log = logging.getLogger("mlplab")
 
 WANDB_ID, MLFLOW_ID = "wandb_run_id", "mlflow_run_id"
-"""Files in the directory of a run, or of a sweep, that hold its id there."""
+"""Files in a run's or sweep's directory with its id in the tracker."""
 
 
 class ResumableWandbLogger(WandbLogger):
-    """Lightning's WandbLogger, for which a resumed run keeps its id, and the jobs of a sweep are a group.
+    """Extends Lightning's WandbLogger: a resumed run keeps its id, and the jobs of a sweep are a group.
 
     Args:
-        directory: of the run; None if it is not known.
-        name: of the run; that of its directory by itself.
+        directory: of the run; None if unknown.
+        name: of the run; by default that of its directory.
         tags: of the run.
         **options: of Lightning's logger.
     """
@@ -42,7 +42,7 @@ class ResumableWandbLogger(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """Returns the run of wandb; the first call begins it, or goes on with it."""
+        """Returns wandb's run; the first call begins or resumes it."""
         is_new = self._experiment is None
         run = super().experiment
         if is_new and self.directory is not None:
@@ -50,13 +50,13 @@ class ResumableWandbLogger(WandbLogger):
         return run
 
     def close(self, error: BaseException | None) -> None:
-        """Ends the run in W&B, by the error that ended it here."""
+        """Ends the run in W&B, with the error that ended it here."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if error is None else 130 if _is_stop(error) else 1)
 
 
 class ResumableMLFlowLogger(MLFlowLogger):
-    """Lightning's MLFlowLogger, for which a resumed run goes on, and the jobs of a sweep have a parent.
+    """Extends Lightning's MLFlowLogger: a resumed run continues, and the jobs of a sweep share a parent.
 
     Args:
         directory: of the run; None if it is not known.
@@ -97,9 +97,9 @@ class ResumableMLFlowLogger(MLFlowLogger):
         return client
 
     def _parent_of(self, sweep: Path) -> str:
-        """Returns the id of the run that stands for a sweep; the first of its jobs creates it."""
+        """Returns the id of a sweep's parent run; the first of its jobs creates it."""
         with (sweep / f".{MLFLOW_ID}.lock").open("w") as lock:
-            while lock_file(lock.fileno()) is False:  # jobs of several processes begin at the same moment
+            while lock_file(lock.fileno()) is False:  # jobs in several processes may begin at the same moment
                 time.sleep(0.05)
             known = _read(sweep, MLFLOW_ID)
             if known is None:
@@ -107,13 +107,13 @@ class ResumableMLFlowLogger(MLFlowLogger):
                     experiment_name=self._experiment_name, tracking_uri=self._tracking_uri, run_name=sweep.name
                 )
                 known = str(parent.run_id)
-                # Of its jobs none knows which is the last.
+                # No job knows whether it is the last.
                 parent.experiment.set_terminated(known)
                 write_bytes(sweep / MLFLOW_ID, known.encode())
         return known
 
     def close(self, error: BaseException | None) -> None:
-        """Ends the run in MLflow, by the error that ended it here."""
+        """Ends the run in MLflow, with the error that ended it here."""
         if self._initialized:
             status = "FINISHED" if error is None else "KILLED" if _is_stop(error) else "FAILED"
             self.experiment.set_terminated(self._run_id, status)
@@ -121,7 +121,7 @@ class ResumableMLFlowLogger(MLFlowLogger):
 
 @contextmanager
 def closing_trackers(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Ends the run in W&B and MLflow when it ends here: the next job of a sweep begins another in this process."""
+    """Ends the run in W&B and MLflow with this block, as a sweep's next job begins another in the same process."""
     error: BaseException | None = None
     try:
         yield
@@ -133,7 +133,7 @@ def closing_trackers(loggers: Sequence[Logger]) -> Iterator[None]:
             if isinstance(logger, ResumableWandbLogger | ResumableMLFlowLogger):
                 try:
                     logger.close(error)
-                except Exception as failure:  # a server that does not answer; all is written here
+                except Exception as failure:  # the server does not answer; all values are stored here
                     log.warning(f"{type(logger).__name__} could not end its run: {failure}")
 
 
@@ -146,7 +146,7 @@ def _name(directory: Path | None, name: Any) -> str | None:
 
 
 def _sweep_of(directory: Path | None) -> Path | None:
-    """Returns the directory of the sweep that a run is a job of; None for a run of its own."""
+    """Returns the directory of the sweep to which a run belongs; None for a single run."""
     parent = None if directory is None else directory.absolute().parent
     return parent if parent is not None and (parent / "sweep.json").is_file() else None
 

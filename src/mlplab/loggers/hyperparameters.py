@@ -15,13 +15,13 @@ from mlplab.config.resolvers import without_secrets
 from mlplab.objectives.options import SCORES
 
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "augmentation", "trainer")
-"""Groups whose values affect what is learned."""
+"""Groups that affect what is learned."""
 
 NOT_COMPARED = (
     "callbacks", "engine", "logger", "mode", "monitor", "name", "notes", "on_divergence", "paths", "resume",
     "start_from", "sweep", "tags", "test", "train", "trust", "verbose",
 )  # fmt: skip
-"""Other groups and values of conf/. What is in neither list is the user's own, and compared too."""
+"""Other groups and values of conf/. Groups in neither list are the user's own, and are compared too."""
 
 COMPARED_FLAGS = (
     "max_epochs",
@@ -37,18 +37,18 @@ OF_OTHER_RUNS = [
     *(f"optimizer.{name}" for name in OPTIMIZER_RULES),
     *(name for name in RULES if name.startswith(("scheduler.", "loss."))),
 ]
-"""Columns that a run may lack and others have."""
+"""Columns that only some runs have."""
 
 
 FIRST_COLUMNS = ("optimizer", "optimizer.lr", "seed")
-"""Columns that are shown by themselves, with those that were typed."""
+"""Columns that are always shown, together with typed options."""
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
     """Flattens the configuration: dotted name → number, boolean or string.
 
-    `optimizer` is the name of the choice, `optimizer.lr` a value of it. The name is that of the file in conf/, as
-    momentum and sgd are one class. Without Hydra it is the class or function.
+    `optimizer` is the name of the choice, `optimizer.lr` one of its values. The name is that of the file in conf/, as
+    momentum and sgd are the same class. Without Hydra it is the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     own = [str(key) for key in config if key not in ("seed", *COMPARED, *NOT_COMPARED)]
@@ -80,13 +80,13 @@ def _plain(value: Any) -> bool | int | float | str:
 def log_configuration(
     loggers: list[Logger], config: DictConfig, text: str | None = None, *, kind: str | None = "classification"
 ) -> None:
-    """Logs the hyper-parameters to every logger; to TensorBoard, as text, the configuration and what the user noted.
+    """Logs the hyper-parameters to every logger; to TensorBoard also the configuration and the user's notes as text.
 
     Args:
         loggers: of the run.
         config: of the run.
         text: the configuration as YAML, if it has been formatted already.
-        kind: of the task, whose scores TensorBoard's custom scalars show; None for values that nobody knows.
+        kind: of the task, for the scores in TensorBoard's custom scalars; None if the metrics are unknown.
     """
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -95,7 +95,7 @@ def log_configuration(
             if noted:
                 noted = without_secrets(config, list(noted))
                 logger.experiment.add_text("notes", _verbatim(as_yaml(noted)))
-            # The tab of all scalars begins with the norms of the gradients of all layers.
+            # TensorBoard's tab of all scalars begins with the gradient norms of all layers.
             if kind is not None:
                 logger.experiment.add_custom_scalars(_layout(kind))
         else:
@@ -103,7 +103,7 @@ def log_configuration(
 
 
 def _layout(kind: str) -> dict[str, Any]:
-    # Regular expressions; of several targets each has scores of its own.
+    # Regular expressions, as each of several targets has its own scores.
     scores = {name: ["Multiline", [rf"^val/{name}(\W.*)?$"]] for name in SCORES[kind] if name != "loss"}
     return {"loss": {"training and validation": ["Multiline", ["^train/loss$", "^val/loss$"]]}, "validation": scores}
 
@@ -116,20 +116,20 @@ def _verbatim(text: str) -> str:
 def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[str, Any]) -> None:
     """Writes hyper-parameters, best validation and test metrics for TensorBoard's HParams tab.
 
-    They go into the run itself. The tab would then list every scalar that the run has logged, if it was not told which
-    are results: TensorBoard takes these, and the columns of hyper-parameters, from one of the runs.
+    They go into the run itself, so the tab must be told which scalars are results, or it would list all of them.
+    TensorBoard takes that list, and the columns of hyper-parameters, from one of the runs.
     """
     writers = [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
     if not writers:
         return
-    # A name of its own, as the curve of val/… ends with the last validation and not with the best.
+    # A separate name, as the curve of val/… ends with the last validation, not the best.
     best = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()}
-    # Booleans become text: as numbers, which `hparams` makes of them, they could be filtered by a range only.
+    # Booleans become text: as numbers, to which `hparams` converts them, they could only be filtered by range.
     table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
-    # A run that was stopped has no test yet, which others have.
+    # A stopped run has no test yet, but others have.
     scores = {**best, **{name.replace("val/", "test/"): 0.0 for name in result["validation"]}, **result["test"]}
     columns, _, _ = hparams(dict.fromkeys(OF_OTHER_RUNS, "") | table, scores)  # type: ignore[no-untyped-call]
-    # TensorBoard shows the first five: by the alphabet, but those that differ before the others.
+    # TensorBoard shows the first five, so options that differ come first, then in alphabetical order.
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     first = {*FIRST_COLUMNS, *(re.split("[=@]", word.lstrip("+"))[0] for word in typed)}
     data = columns.value[0].metadata.plugin_data

@@ -19,7 +19,7 @@ from mlplab.runs.files import flush
 
 
 class CalmTensorBoardLogger(TensorBoardLogger):
-    """Lightning's TensorBoardLogger, but it flushes every `every_seconds` instead of twice in every epoch.
+    """Extends Lightning's TensorBoardLogger: flushes every `every_seconds` instead of twice per epoch.
 
     Otherwise short epochs would spend most of their time on flushing. An open TensorBoard shows new points within
     `every_seconds`, and all of them when the run has ended.
@@ -29,14 +29,14 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         every_seconds: seconds that a point may be buffered.
 
     Attributes:
-        has_points: whether a curve has a point of this process.
+        has_points: whether this process has logged any point of a curve.
     """
 
     def __init__(self, directory: str, every_seconds: float = 2.0) -> None:
         # Lightning would otherwise log hp_metric = -1 in every run.
         super().__init__(save_dir=directory, name="", version="", default_hp_metric=False)
         self.every_seconds, self.has_points = every_seconds, False
-        # The wall clock may be set back, and would then hold events for hours.
+        # The wall clock may be set back, which could delay events for hours.
         self._last_flush = time.monotonic()
 
     @property
@@ -53,7 +53,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
             self._experiment.flush()
         sizes = {}
         for path in self._event_files():
-            # To the disk, as the checkpoint that stores these lengths must not outlive the events.
+            # To the disk, as the checkpoint with these lengths must not outlive the events.
             flush(path)
             sizes[path.name] = path.stat().st_size
         return sizes
@@ -68,14 +68,14 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         for path in self._event_files():
             size = (position or {}).get(path.name)
             if size is None:
-                # The checkpoint does not know the file: it was begun later.
+                # The file is newer than the checkpoint.
                 path.unlink()
             elif path.stat().st_size > size:
                 os.truncate(path, size)
-        # Release 0.5.0 kept final metrics apart; the run has more to learn, so they are not final.
+        # Release 0.5.0 stored final metrics separately; in a resumed run they are not final.
         shutil.rmtree(Path(self.log_dir) / "final", ignore_errors=True)
         if step:
-            # TensorBoard drops points from this step on, the checkpoint's own ones stay.
+            # TensorBoard drops points from this step on, and keeps the checkpoint's own.
             self._kwargs["purge_step"] = step + 1
 
     def _event_files(self) -> list[Path]:
@@ -84,7 +84,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # One event for all metrics: one for each would take as long as the steps between two logs.
-        # Lightning adds "epoch" to every set of metrics, a curve that is the same for all runs.
+        # Lightning adds "epoch" to every set of metrics: a curve that is the same in all runs.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if values:
             self.has_points = True
@@ -105,7 +105,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         """Writes the buffered events.
 
         Raises:
-            OSError: the file cannot be written; the events stay buffered, and due.
+            OSError: the file cannot be written; the events stay buffered.
         """
         if self._experiment is not None:
             self._experiment.flush()
@@ -118,7 +118,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
 
 
 def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> None:
-    """Writes the buffered events of several loggers.
+    """Writes the buffered events of several loggers together.
 
     Args:
         loggers: other loggers than TensorBoard's are ignored.

@@ -1,4 +1,4 @@
-"""Networks: plain numbers and strings in, an `nn.Module` out."""
+"""Networks: built from plain numbers and strings, returned as `nn.Module`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ __all__ = ["MLP", "MODELS", "RealMLP", "TabM"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not before it is asked for: mlp_options.py beside it is read by the command line, which does without PyTorch.
+    # Imported on first use: the command line reads mlp_options.py from here without importing PyTorch.
     if name in __all__:
         from mlplab.models import by_name
 

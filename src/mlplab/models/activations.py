@@ -1,4 +1,4 @@
-"""Activation functions by name, and the gain with which each wants its weights initialised."""
+"""Activation functions by name, each with the gain for initialising its weights."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 def identity(inputs: Tensor) -> Tensor:
-    """The input itself: with it, a network of any depth is a linear model."""
+    """Returns the input itself: with it, a network of any depth is a linear model."""
     return inputs
 
 
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation_of(chosen: str | AnyActivation) -> Activation:
-    """Returns the activation of a name; of a function of one's own, with the gain 1/√E[f(z)²].
+    """Returns the activation of a name. The user's own function gets the gain 1/√E[f(z)²].
 
     The mean is over 1023 quantiles of the standard normal distribution.
     """

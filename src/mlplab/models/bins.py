@@ -1,4 +1,4 @@
-"""Edges of the bins of numeric columns, from the rows of the training part."""
+"""Computes bin edges of numeric columns from the rows of the training part."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 N_BINS = 48
-"""Bins of a column, unless another number is asked for; the default of the authors' package."""
+"""Default number of bins of a column, as in the authors' package."""
 
 MIN_LEAF_ROWS = 64
-"""Rows in a leaf of a tree, as in the example of the authors' package; fewer where the training part is small."""
+"""Minimum of rows in a leaf, as in the example of the authors' package; less if the training part is small."""
 
 MIN_IMPURITY_DECREASE = 1e-4
-"""Smallest gain for which a tree splits a leaf, from the same example."""
+"""Minimum of impurity decrease for which a tree splits a leaf, from the same example."""
 
 
 def quantile_edges(numbers: Tensor, n_bins: int) -> list[Tensor]:
     """Returns the edges of bins with equally many rows each (Gorishniy et al. 2022, section 3.2.1).
 
-    Equal quantiles count once, so that a column in which values repeat has fewer bins.
+    Equal quantiles count once, so a column with repeated values has fewer bins.
 
     Args:
         numbers: (N, F), of the training rows.
         n_bins: the most that a column gets.
 
     Returns:
-        For each column ascending edges, two or more. A constant column has one bin, which begins there.
+        Two or more ascending edges for each column. A constant column has one bin, which begins at its value.
     """
     shares = np.linspace(0, 1, n_bins + 1)
     # Column by column, as NumPy would copy all of them to sort their values.
@@ -35,19 +35,19 @@ def quantile_edges(numbers: Tensor, n_bins: int) -> list[Tensor]:
 def tree_edges(
     numbers: Tensor, targets: Tensor, n_bins: int, *, are_classes: bool, weights: Tensor | None = None
 ) -> list[Tensor]:
-    """Returns edges where a decision tree splits the column to predict the target (section 3.2.2).
+    """Returns the edges at which a decision tree splits a column to predict the target (section 3.2.2).
 
     Args:
         numbers: (N, F), of the training rows.
         targets: (N,) class indices, (N, T) values, or (N, T) labels.
-        n_bins: the most that a column gets, the leaves of its tree.
+        n_bins: the most that a column gets: the maximum of leaves of its tree.
         are_classes: whether the targets are classes or labels.
         weights: (N,) of the rows.
 
     Returns:
         As `quantile_edges`.
     """
-    # Imported here: it takes a second, and no other embedding needs it.
+    # Imported here, as it takes a second and no other embedding needs it.
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     tree = (DecisionTreeClassifier if are_classes else DecisionTreeRegressor)(
@@ -61,7 +61,7 @@ def tree_edges(
     edges = []
     for column in numbers.numpy().T:
         splits = tree.fit(column[:, np.newaxis], known, sample_weight=own).tree_
-        # A leaf has no children, which scikit-learn writes as −1.
+        # scikit-learn writes −1 for the missing children of a leaf.
         thresholds = splits.threshold[splits.children_left >= 0]
         edges.append(_edges(np.concatenate([[column.min(), column.max()], thresholds])))
     return edges
@@ -70,6 +70,6 @@ def tree_edges(
 def _edges(places: npt.NDArray[np.floating]) -> Tensor:
     # Distinct as float32, the precision of the features, so that no bin has the width 0.
     distinct = np.unique(places.astype(np.float32))
-    if len(distinct) == 1:  # of width 1, or of one that does not vanish beside the value
+    if len(distinct) == 1:  # wider than 1 for large values, where 1 would be lost in rounding
         distinct = np.append(distinct, distinct + np.maximum(1, np.abs(distinct)))
     return torch.from_numpy(distinct)

@@ -1,8 +1,8 @@
-"""The networks that have a name in checkpoints."""
+"""Lists the networks that checkpoints store by name."""
 
 from mlplab.models.mlp import MLP
 from mlplab.models.realmlp import RealMLP
 from mlplab.models.tabm import TabM
 
 MODELS: dict[str, type[MLP]] = {"mlp": MLP, "realmlp": RealMLP, "tabm": TabM}
-"""The networks that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
+"""Name → network. A name outside this table is never imported from a checkpoint."""

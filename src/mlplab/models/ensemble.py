@@ -1,4 +1,4 @@
-"""The mean of several networks, as one network."""
+"""Combines several networks into one that averages their predictions."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from mlplab.models.tabm import average_members
 
 
 class Ensemble(nn.Module):
-    """Averages what its members predict: (B, F) -> (B, C), or (B, T) values (Lakshminarayanan et al. 2017).
+    """Averages the predictions of its members: (B, F) -> (B, C), or (B, T) values (Lakshminarayanan et al. 2017).
 
-    The outputs are such that `predictions` makes the means of them, see `average_members`.
+    It returns raw outputs, which `predictions` converts to the means; see `average_members`.
 
     Args:
-        members: K networks with their input layers. Of two classes, one may have one logit and another two.
+        members: K networks with their input layers. For two classes, members may have one logit or two.
         kind: of the task.
     """
 
@@ -25,7 +25,7 @@ class Ensemble(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         outputs = [member(features) for member in self.members]
         if self.kind == "classification":
-            # One logit z is that of two with the logits 0 and z.
+            # One logit z is equivalent to the two logits 0 and z.
             outputs = [torch.cat([torch.zeros_like(z), z], 1) if z.shape[1] == 1 else z for z in outputs]
         average_of = {"classification": "softmax", "multilabel": "sigmoid", "regression": "values"}[self.kind]
         return average_members(torch.stack(outputs, dim=1), average_of)

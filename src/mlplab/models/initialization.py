@@ -1,7 +1,7 @@
 """Initialises weights and biases.
 
-Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activation that follows the layer
-(1 for the output layer, which none follows).
+Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activation after the layer (1 for the output
+layer, which has none).
 
 | method | weights |
 |---|---|
@@ -16,7 +16,7 @@ Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activa
 | constant | std, each of them: every hidden unit then computes, and learns, the same |
 | zeros | 0: the same, and with relu nothing moves but the biases of the output |
 
-Imports PyTorch only when something is drawn, as the check of the command line reads these names.
+PyTorch is imported only when weights are drawn, as the command line's checks read the names in this module.
 """
 
 import math
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _xavier_std(weight: "Tensor", gain: float) -> float:
-    # Of an nn.Linear both entries of the shape are fans: (fan_out, fan_in).
+    # The shape of an nn.Linear's weight is (fan_out, fan_in).
     return gain * math.sqrt(2 / sum(weight.shape))
 
 
@@ -37,7 +37,7 @@ def _kaiming_std(weight: "Tensor", gain: float) -> float:
 
 
 def _orthogonal(weight: "Tensor", gain: float, std: float) -> object:
-    # Imported here, as the module is read by the command line, which does without PyTorch.
+    # Imported here, as the command line reads this module without PyTorch.
     from torch.nn.init import orthogonal_
 
     return orthogonal_(weight, gain)
@@ -59,7 +59,7 @@ WEIGHT_METHODS: "dict[str, Callable[[Tensor, float, float], object]]" = {
     "constant": lambda weight, gain, std: weight.fill_(std),
     "zeros": lambda weight, gain, std: weight.zero_(),
 }
-"""Name → function of weights, gain and standard deviation, which sets the weights in place."""
+"""Name → function of weights, gain and standard deviation; it sets the weights in place."""
 
 BIAS_METHODS: "dict[str, Callable[[Tensor, float], object]]" = {
     "zeros": lambda bias, std: bias.zero_(),
@@ -77,7 +77,7 @@ def initialize(
     weight_std: float = 0.05,
     bias_std: float = 0.01,
 ) -> None:
-    """Initialises linear layers in place, drawing from PyTorch's default generator in their order.
+    """Initialises linear layers in place and in order, drawing from PyTorch's default generator.
 
     Args:
         layers: from input to output; the last one is the output layer, whose gain is 1.
@@ -94,7 +94,7 @@ def initialize(
         if weights == "pytorch":
             layer.reset_parameters()
             continue
-        # Autograd refuses in-place changes of parameters that it differentiates by.
+        # Autograd refuses in-place changes of parameters that require gradients.
         with torch.no_grad():
             # No activation follows the output layer.
             WEIGHT_METHODS[weights](layer.weight, gain if position < len(layers) else 1.0, weight_std)

@@ -1,7 +1,7 @@
-"""Input layers: they expand features that are stored compactly, categories as codes and pixels as bytes.
+"""Input layers: expand compactly stored features, such as codes of categories and bytes of pixels.
 
-The data set stays small in memory, as each batch is expanded when it is used. The layers are built from plain values,
-which a checkpoint holds.
+Each batch is expanded when it is used, so the data set stays small in memory. The layers are built from plain values,
+which a checkpoint can hold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from mlplab.errors import UserError
 
 
 class PixelInputs(nn.Module):
-    """Standardises pixels, (x − mean) / std, with one mean and one std for all: (B, F) uint8 -> (B, F)."""
+    """Standardises pixels, (x − mean) / std, with one mean and std for all pixels: (B, F) uint8 -> (B, F)."""
 
     mean: Tensor
     std: Tensor
@@ -32,15 +32,15 @@ class PixelInputs(nn.Module):
         return [1] * self.out_features
 
     def forward(self, features: Tensor) -> Tensor:
-        # A copy even without a conversion: the next two operations work in place, on rows of the data set otherwise.
+        # Always a copy: the next two operations work in place, and would change the data set.
         return features.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 
 class CategoryInputs(nn.Module):
     """Passes numeric features on, and encodes categories as one-hot or embedding: (B, F) -> (B, out_features).
 
-    The last columns of the features hold category codes: 1 to `n_levels`, and 0 for a category that is not in the
-    training part. Code 0 is encoded as zeros. (Weights of its own would stay random, as no training row updates them.)
+    The last columns hold category codes: 1 to `n_levels`, and 0 for a category that is not in the training part. Code 0
+    is encoded as zeros: weights of its own would stay random, as no training row updates them.
 
     Args:
         n_features: F.
@@ -61,18 +61,18 @@ class CategoryInputs(nn.Module):
             )
         self.n_numeric = n_features - len(n_levels)
         columns = list(zip(range(self.n_numeric, n_features), n_levels, embedding_dims, strict=True))
-        # The columns are listed once per category, so that a single comparison encodes all of them.
+        # Each column is listed once per category, so that a single comparison encodes all.
         one_hot = [(column, level) for column, n, width in columns if not width for level in range(1, n + 1)]
         # False: not in the state dict, as both follow from the options in the checkpoint.
         self.register_buffer("one_hot_column", torch.tensor([c for c, _ in one_hot], dtype=torch.int64), False)
         self.register_buffer("one_hot_level", torch.tensor([level for _, level in one_hot]), False)
         self.embedded_columns = [column for column, _, width in columns if width]
-        # One row more, for the unknown category; `padding_idx` keeps its gradient at zero.
+        # An extra row for the unknown category; `padding_idx` keeps its gradient at zero.
         self.embeddings = nn.ModuleList(nn.Embedding(n + 1, width, padding_idx=0) for _, n, width in columns if width)
         for embedding in self.embeddings:
             assert isinstance(embedding, nn.Embedding)
             with torch.no_grad():
-                # The squared length of an embedding is then 1 on average, as that of a one-hot vector.
+                # The mean squared length of an embedding is then 1, as for a one-hot vector.
                 embedding.weight.normal_(0.0, embedding.embedding_dim**-0.5)
                 # `normal_` has just overwritten the zeros that nn.Embedding puts there.
                 embedding.weight[0] = 0.0
@@ -92,7 +92,7 @@ class CategoryInputs(nn.Module):
             codes = features.index_select(1, self.one_hot_column)
             parts.append((codes == self.one_hot_level).to(features.dtype))
         for column, embedding in zip(self.embedded_columns, self.embeddings, strict=True):
-            # Codes travel as floating-point numbers, which hold whole numbers up to 2**24 exactly in float32.
+            # Codes are stored as floating-point numbers; float32 is exact for whole numbers up to 2**24.
             parts.append(embedding(features[:, column].to(torch.int64)))
         return torch.cat(parts, dim=1)
 
@@ -110,9 +110,9 @@ class WithInputs(nn.Module):
 
 InputLayer = PixelInputs | CategoryInputs
 
-# A closed table: importing whatever name a checkpoint holds would let it run code.
+# A closed table: importing any name from a checkpoint would let it run code.
 INPUTS: dict[str, type[PixelInputs] | type[CategoryInputs]] = {"pixels": PixelInputs, "categories": CategoryInputs}
-"""Name → input layer. A checkpoint can name no others."""
+"""Name → input layer. A checkpoint cannot name any other."""
 
 
 def build_inputs(encoding: Mapping[str, Any], n_features: int) -> InputLayer:

@@ -17,7 +17,7 @@ from mlplab.models.mlp_options import OPTIONS
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that accepts a training batch of one row.
 
-    One row has no variance. As the last batch of an epoch may be one row, such a batch is normalised by the running
+    One row has no variance, and the last batch of an epoch may be one row. Such a batch is normalised by the running
     statistics, as in evaluation, and does not update them.
     """
 
@@ -35,7 +35,7 @@ NORMALIZATIONS: dict[str, type[nn.Module] | None] = {
     "batch": BatchNorm,
     "layer": nn.LayerNorm,
 }
-"""Name → class, which is given the width of the layer."""
+"""Name → class, whose argument is the width of the layer."""
 
 
 class HiddenLayer(nn.Module):
@@ -51,7 +51,7 @@ class HiddenLayer(nn.Module):
         normalize = NORMALIZATIONS[normalization]
         self.linear = linear
         self.normalization = None if normalize is None else normalize(linear.out_features)
-        # A copy for each layer, as an activation of one's own may have parameters.
+        # A copy for each layer, as the user's own activation may have parameters.
         self.activation = copy.deepcopy(activation_of(activation).function)
         self.dropout = dropout
         # Without a projection, inputs and outputs can only be added if they have the same width.
@@ -81,12 +81,12 @@ class MLP(nn.Module):
         in_features: F.
         out_features: C.
         hidden_dims: the widths of the hidden layers.
-        activation: a name of `ACTIVATIONS`, or a function or module of one's own.
+        activation: a name of `ACTIVATIONS`, or the user's own function or module.
         initialization: how weights are drawn, see `mlplab.models.initialization`.
         initialization_std: for `normal` and `uniform`; with `constant`, every weight.
         bias_initialization: `zeros`, `normal` or `uniform`.
         bias_std: for the latter two.
-        dropout: share of hidden activations set to zero in training, in [0, 1); the rest grows by 1/(1 − p)
+        dropout: share p of hidden activations set to zero in training, in [0, 1); the rest is multiplied by 1/(1 − p)
             (Srivastava et al. 2014, in the inverted form).
         input_dropout: the same for the features.
         normalization: `none`, `batch` (Ioffe and Szegedy 2015) or `layer` (Ba et al. 2016), before the activation.
@@ -118,7 +118,7 @@ class MLP(nn.Module):
         super().__init__()
         self.architecture = checked_arguments(arguments)
         layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
-        # All layers at once: which of them is the last decides its gain.
+        # All layers at once, as the last one has another gain.
         initialize(
             layers,
             weights=initialization,
@@ -137,7 +137,7 @@ class MLP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         features = functional.dropout(features, self.input_dropout, self.training)
-        # No activation behind the last layer: the losses take logits, or values of any sign.
+        # No activation after the last layer: the losses take logits, or values of any sign.
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
 
 
@@ -154,7 +154,7 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if name not in ("self", "__class__")
     }
     for name, value in plain.items():
-        # The command line applies the same rules; this protects those who build the network in Python.
+        # The command line applies the same rules; this check is for networks built in Python.
         if name in OPTIONS and not callable(value) and not OPTIONS[name].rule.holds(value):
             rule = OPTIONS[name].rule
             raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")

@@ -1,4 +1,4 @@
-"""The options of the MLP, each with its rule. Imports no PyTorch: the command line is checked by it."""
+"""The options of the MLP, each with its rule. Imports no PyTorch, as it checks the command line."""
 
 import ast
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from mlplab.rules import (
 
 
 def _names_of(table: str, file: str) -> tuple[str, ...]:
-    """Reads the names of a table in a file beside this one, whose import would take PyTorch and a second."""
-    # Parsed and not executed: only the keys are needed, which are literals.
+    """Reads the keys of a table in a neighbouring file without importing it, which would take a second."""
+    # Parsed, not executed: only the keys are needed, and they are literals.
     for node in ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and ast.unparse(node.target) == table:
             return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
@@ -48,7 +48,7 @@ OPTIONS: dict[str, Option] = {
     "out_features": Option(COUNT),
     "hidden_dims": Option(WIDTHS),
     "activation": Option(OWN_OR_NAMED),
-    # In a stack, networks of one shape train together; what only changes their numbers may differ.
+    # Networks of one shape train together in a stack; options that only change numbers may differ.
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
     "bias_initialization": Option(one_of(BIAS_METHODS, "zeros"), may_differ_in_stack=True),
@@ -57,16 +57,16 @@ OPTIONS: dict[str, Option] = {
     "input_dropout": Option(SHARE, may_differ_in_stack=True),
     "normalization": Option(one_of(_names_of("NORMALIZATIONS", "mlp.py"), "none")),
     "residual": Option(SWITCH),
-    # Of TabM alone. A checkpoint says how many members to build: the bound keeps a wrong one from building for ever.
+    # TabM only. A checkpoint gives the number of members; the bound stops a wrong one from building for ever.
     "k": Option(Rule(lambda v: is_integer(v) and 1 <= v <= 1024, "an integer from 1 to 1024", "32")),
     "mini": Option(SWITCH),
     "scaling_initialization": Option(one_of(("auto", "random_signs", "normal"), "auto")),
-    # Of RealMLP alone.
+    # RealMLP only.
     "scaling_layer": Option(SWITCH),
     "parametric_activation": Option(SWITCH),
     **{f"{part}_lr_factor": Option(replace(POSITIVE, example="1.0")) for part in ("scale", "bias", "activation")},
 }
-"""Argument of `MLP`, `TabM` or `RealMLP` → its rule. They and the command line check by it alike."""
+"""Argument of `MLP`, `TabM` or `RealMLP` → its rule, for both the networks and the command line."""
 
 NUMERIC_EMBEDDINGS = {
     "linear": ("d_embedding",),

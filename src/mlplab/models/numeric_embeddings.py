@@ -93,10 +93,10 @@ class PiecewiseEmbedding(nn.Module):
     def __init__(self, *, n_columns: int, n_bins: int, d_embedding: int = 16, piecewise_version: str = "B") -> None:
         super().__init__()
         self.out_features = d_embedding
-        # Buffers, so that bins are stored with the weights, and follow them to a device and into exports.
+        # Buffers, so that bins are saved, moved and exported with the weights.
         for name, value in (("left", 0.0), ("width", 1.0), ("lowest", 0.0), ("highest", 0.0)):
             self.register_buffer(name, torch.full((n_columns, n_bins), value))
-        # In this order, the authors' package draws the same numbers.
+        # In this order, so that the authors' package draws the same numbers.
         self.line = ColumnwiseLine(n_columns, d_embedding) if piecewise_version == "B" else None
         self.linear = ColumnwiseLinear(n_columns, n_bins, d_embedding, bias=piecewise_version == "A")
         if piecewise_version == "B":
@@ -108,7 +108,7 @@ class PiecewiseEmbedding(nn.Module):
             n = len(of_column) - 1
             self.left[column, :n], self.width[column, :n] = of_column[:-1], of_column.diff()
             self.highest[column, :n] = 1.0
-            # Not infinity: an average of weights takes differences of buffers too, and inf - inf is NaN.
+            # Not infinity: weight averaging subtracts buffers too, and inf - inf is NaN.
             finite = torch.finfo(self.lowest.dtype)
             self.lowest[column, 0], self.highest[column, n - 1] = finite.min, finite.max
 
@@ -189,21 +189,21 @@ class PBLDEmbedding(nn.Module):
         return torch.cat([self.linear(waves), numbers.unsqueeze(-1)], dim=-1)
 
 
-# A closed table: importing whatever name a checkpoint holds would let it run code.
+# A closed table: importing any name from a checkpoint would let it run code.
 NUMERIC_EMBEDDINGS: dict[str, type[LinearEmbedding | PiecewiseEmbedding | PeriodicEmbedding | PBLDEmbedding]] = {
     "linear": LinearEmbedding,
     "piecewise": PiecewiseEmbedding,
     "periodic": PeriodicEmbedding,
     "pbld": PBLDEmbedding,
 }
-"""Name → embedding. A checkpoint can name no others."""
+"""Name → embedding. A checkpoint cannot name any other."""
 
 
 class EmbeddedInputs(nn.Module):
-    """Embeds the numeric columns, which are the first; the others pass: (B, F) -> (B, out_features).
+    """Embeds the numeric columns, which come first, and passes the others on: (B, F) -> (B, out_features).
 
     Args:
-        inputs: the input layer that expands categories or pixels before; None if there is none.
+        inputs: the input layer that first expands categories or pixels; None if there is none.
         n_features: F.
         name: of `NUMERIC_EMBEDDINGS`.
         n_columns: how many of the first columns are numeric.

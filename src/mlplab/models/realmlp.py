@@ -1,7 +1,7 @@
 """RealMLP: a perceptron tuned on many tables (Holzmüller et al. 2024, "Better by default", section 3).
 
-Legend: B batch, F features, H hidden, C outputs. Three parts of it are networks: the scaling layer, the parametrisation
-of the weights, and the activation with a weight of its own. conf/experiment/realmlp.yaml has all others.
+Legend: B batch, F features, H hidden, C outputs. This file has three of its parts: the scaling layer, the
+parametrisation of the weights, and the parametric activation. conf/experiment/realmlp.yaml has all others.
 """
 
 import math
@@ -14,14 +14,14 @@ from torch.nn import functional
 from mlplab.models.mlp import MLP, HiddenLayer, checked_arguments
 
 N_SIMPLEX = 5
-"""Training rows of which a bias is a random mean."""
+"""Number of training rows over which a bias takes a random mean."""
 
 
 class NTKLinear(nn.Linear):
     """A linear layer in the neural tangent parametrisation, x Wᵀ / √F + b: (B, F) -> (B, H) (Jacot et al. 2018).
 
-    The weights are of size 1 whatever F is. An update of Adam, which is of the size of the rate, is therefore of the
-    same relative size in all layers.
+    The weights are of size 1 whatever F is. Adam's updates are as large as the learning rate, and so have the same
+    relative size in all layers.
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias_lr_factor: float = 0.1) -> None:
@@ -38,13 +38,14 @@ class NTKLinear(nn.Linear):
     def initialize_from(self, inputs: Tensor) -> Tensor:
         """Draws weights and biases so that they fit the inputs (N, F) of training rows; returns the outputs (N, H).
 
-        Each unit's weights are scaled to a standard deviation of 1 over the rows. Its bias is minus a random mean of
-        what it gives for five of the rows ("he+5" of Steinwart 2019), so that its kink lies among the data.
+        Each unit's weights are scaled so that its outputs have a standard deviation of 1 over the rows. Its bias is
+        minus a random mean of its outputs for five of the rows ("he+5" of Steinwart 2019), so that its kink lies among
+        the data.
         """
         self.weight.normal_()
         self.bias.zero_()
         sums: Tensor = self(inputs)
-        # A unit that sees only constants is left as it is.
+        # A unit with constant outputs is left as it is.
         deviation = sums.std(dim=0, correction=0)
         scale = torch.where(deviation > 0, deviation, 1.0)
         self.weight /= scale.unsqueeze(1)
@@ -58,7 +59,7 @@ class NTKLinear(nn.Linear):
 
 
 class ParametricActivation(nn.Module):
-    """Computes x + a·(f(x) − x), with a weight a of each unit, 1 before training: (B, H) -> (B, H)."""
+    """Computes x + a·(f(x) − x), with one weight a per unit, initially 1: (B, H) -> (B, H)."""
 
     def __init__(self, function: object, width: int, *, lr_factor: float = 0.1) -> None:
         super().__init__()
@@ -73,8 +74,8 @@ class ParametricActivation(nn.Module):
 class RealMLP(MLP):
     """A perceptron behind a scaling layer: (B, F) -> (B, C).
 
-    Parameters are drawn from PyTorch's default generator: seed it first. `initialize_from` draws them once more, from
-    rows of the training part; whoever builds the network for training calls it.
+    Parameters are drawn from PyTorch's default generator: seed it first. Before training, call `initialize_from`, which
+    draws them once more, to fit rows of the training part.
 
     NOTE[DIFF]: the authors decay weights by (rate factor)² for historical reasons; here decay goes by the group's rate.
     Their output of a regression is clamped to the range of the training part; here it is not.
@@ -85,8 +86,7 @@ class RealMLP(MLP):
         hidden_dims: the widths of the hidden layers.
         activation: a name of `ACTIVATIONS`; the paper takes selu for classification, mish for regression.
         dropout: share of hidden activations set to zero in training.
-        scaling_layer: whether each feature is multiplied by a learned weight, 1 before training, by which the network
-            chooses among features.
+        scaling_layer: whether each feature is multiplied by a learned weight, initially 1: a soft choice of features.
         parametric_activation: whether each unit mixes its activation with the identity.
         scale_lr_factor, bias_lr_factor, activation_lr_factor: factors on the learning rate of these parameters.
     """

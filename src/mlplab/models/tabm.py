@@ -16,7 +16,7 @@ from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer, checked_arguments
 
 
 class SharedLinear(nn.Linear):
-    """A linear layer whose weights all members share: (B, k, F) -> (B, k, H).
+    """A linear layer with shared weights for all members: (B, k, F) -> (B, k, H).
 
     Member i computes s_i ⊙ W(r_i ⊙ x) + b_i (Wen et al. 2020, "BatchEnsemble", eq. 5). Before training r_i and s_i are
     1, and all b_i are equal.
@@ -34,7 +34,7 @@ class SharedLinear(nn.Linear):
 
 
 class MemberLinear(nn.Module):
-    """A linear layer of its own for each member: (B, k, H) -> (B, k, C)."""
+    """A separate linear layer for each member: (B, k, H) -> (B, k, C)."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class MemberLinear(nn.Module):
 
 
 class MemberBatchNorm(BatchNorm):
-    """Batch normalisation of each member by itself: (B, k, H) -> (B, k, H)."""
+    """Batch normalisation with separate statistics for each member: (B, k, H) -> (B, k, H)."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs.flatten(1)).reshape(inputs.shape)
@@ -59,17 +59,17 @@ class TabM(MLP):
     In training (B, F) -> (B, k, C): the loss is the mean of the members' losses (see `Objective`). In evaluation
     (B, F) -> (B, C): outputs whose prediction is the mean of the members' predictions (see `average_members`).
 
-    A member differs from the others in its output layer, and in vectors that scale what its layers take and give:
-    those of `SharedLinear` in every hidden layer; or with `mini` a single vector, which scales the features.
+    A member differs from the others in its output layer, and in its scaling vectors: those of `SharedLinear` in every
+    hidden layer, or with `mini` a single vector for the features.
 
     Args:
         k: the number of members.
         mini: the paper's TabM-mini.
-        scaling_initialization: how the vectors that scale the features are drawn, the only ones by which the hidden
-            layers of the members differ before training: `random_signs` (−1 or 1), or `normal`, N(0, 1), which the
-            paper takes behind numeric embeddings.
-        column_widths: the widths of the columns that make up the features, as all features of an embedded or one-hot
-            column begin with the same scaling; None for columns of width 1.
+        scaling_initialization: how the vectors for the features are drawn: `random_signs` (−1 or 1), or `normal`, N(0,
+            1), which the paper uses after numeric embeddings. Before training, hidden layers of the members differ only
+            by them.
+        column_widths: the widths of the columns: all features of an embedded or one-hot column start with the same
+            scaling. None for columns of width 1.
         average_of: what is averaged over the members, see `average_members`.
         **others: as in `MLP`.
     """
@@ -111,7 +111,7 @@ class TabM(MLP):
                 bias_std=bias_std,
             )
         self.output = MemberLinear(outputs)  # type: ignore[assignment]
-        # A linear model needs none but with `mini`: it is all output layer.
+        # A linear model is only an output layer, and needs scaling only with `mini`.
         scaling = nn.Parameter(_column_scaling(scaling_initialization, k, in_features, column_widths))
         self.scaling = scaling if mini else None
         for place, hidden in enumerate(self.hidden):
@@ -125,7 +125,7 @@ class TabM(MLP):
 
     def forward(self, features: Tensor) -> Tensor:
         members = features.unsqueeze(1).expand(-1, self.k, -1)
-        # Each member drops features of its own.
+        # Each member drops other features.
         members = functional.dropout(members, self.input_dropout, self.training)
         if self.scaling is not None:
             members = members * self.scaling
@@ -142,22 +142,21 @@ def _column_scaling(method: str, k: int, in_features: int, column_widths: Sequen
         drawn.bernoulli_(0.5).mul_(2).sub_(1)
     if column_widths is None:
         return drawn
-    # With its size, which of a tensor without memory is not to be found out.
+    # The size is given, as it cannot be computed on the meta device.
     return drawn.repeat_interleave(torch.tensor(column_widths), dim=1, output_size=sum(column_widths))
 
 
 def average_members(outputs: Tensor, average_of: str) -> Tensor:
-    """Averages the predictions of the members, and returns the outputs that stand for it: (B, k, C) -> (B, C).
+    """Averages the predictions of the members; returns raw outputs with that prediction: (B, k, C) -> (B, C).
 
     Args:
         outputs: of the members.
-        average_of: `values`, the mean of the outputs, for regression; `softmax`, the logarithm of the mean
-            probabilities, whose softmax they are; `sigmoid`, the logit of the mean probability, for one logit or
-            several labels.
+        average_of: `values` returns the mean of the outputs, for regression; `softmax` the logarithm of the mean
+            probabilities; `sigmoid` the logit of the mean probability, for one logit or several labels.
     """
     if average_of == "values":
         return outputs.mean(dim=1)
-    # Logarithms throughout, as a probability can be too small for float32.
+    # In logarithms, as a probability can be too small for float32.
     if average_of == "softmax":
         return torch.log_softmax(outputs, dim=-1).logsumexp(dim=1) - math.log(outputs.shape[1])
     # The −log k of both means cancel.

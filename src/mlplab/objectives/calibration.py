@@ -1,7 +1,7 @@
-"""Compares what a network claims with what is true: a temperature, conformity scores, reliability.
+"""Compares predicted probabilities and values with the truth: temperature, conformity scores, reliability.
 
-All are computed on rows that the network was not trained on, each of which counts once, whatever its weight. Legend: N
-rows, C classes, T targets of a regression; 1 for classes.
+All are computed on rows outside the training part. Each row counts once, whatever its weight. Legend: N rows, C
+classes, T targets of a regression; 1 for classes.
 """
 
 import math
@@ -18,10 +18,10 @@ from mlplab.objectives.objective import predictions
 from mlplab.task import Task
 
 MOST_SCORES = 4096
-"""Conformity scores that are kept: 32 kB. Of more, every second, third, … in their order."""
+"""Maximum of conformity scores to keep (32 kB). Of more, every second, third, … in ascending order is kept."""
 
 BLOCK_ROWS = 1 << 16
-"""Rows whose logits are in 64 bits at the same time."""
+"""Number of rows whose logits are converted to 64 bits at once."""
 
 N_BINS = 15
 """Bins of a reliability diagram (Guo et al. 2017)."""
@@ -30,9 +30,9 @@ N_BINS = 15
 def calibrate(outputs: Tensor, targets: Tensor, task: Task) -> dict[str, Any] | None:
     """Returns the calibration of a network as plain values for its checkpoint.
 
-    Its parts: `n_rows`; `temperature`, see `fit_temperature`; and `scores`, the conformity scores of the rows in
-    ascending order (n, T), float64. The score of a row is 1 − p for the probability p of its class, or |y − ŷ| in the
-    target's unit. Large scores are those of rows that the network does not expect.
+    Its parts: `n_rows`; `temperature`, see `fit_temperature`; and `scores`, the rows' conformity scores in ascending
+    order (n, T), float64. A row's score is 1 − p for the probability p of its class, or |y − ŷ| in the target's unit. A
+    large score means an unexpected row.
 
     Args:
         outputs: of the network, (N, C), (N, 1) for one logit, or (N, T) scaled values.
@@ -53,25 +53,25 @@ def conformity_scores(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
     """Returns how far each row is from its prediction, (N, T) float64; see `calibrate`."""
     if task.kind == "regression":
         return (outputs.double() - targets.double()).abs() * torch.tensor(task.target_std, dtype=torch.float64)
-    # In 32 bits first, as predictions are: what is compared with these scores must be rounded like them.
+    # In 32 bits first, as predictions are: scores to be compared must be rounded alike.
     return 1 - predictions(outputs.float(), task).gather(1, targets.unsqueeze(1)).double()
 
 
 def _kept(ordered: Tensor) -> Tensor:
     n_rows, n_kept = len(ordered), min(len(ordered), MOST_SCORES)
-    # Rounded up, so that the largest is kept, and a score that is not is replaced by a larger one.
+    # Rounded up: the largest score is kept, and a dropped one is represented by the next larger.
     ranks = torch.tensor([-(-place * n_rows // n_kept) for place in range(1, n_kept + 1)])
     return ordered[ranks - 1]
 
 
 def rows_needed(level: float) -> int:
-    """Returns the least number of calibration rows from which `conformal_quantile` exists."""
+    """Returns the minimum of calibration rows for which `conformal_quantile` exists."""
     share = Fraction(str(level))
     return math.ceil(share / (1 - share))
 
 
 def conformal_quantile(calibration: Mapping[str, Any], level: float) -> list[float]:
-    """Returns for each of T targets the score that a new row stays at or below with a probability of `level` or more.
+    """Returns for each of T targets the score that a new row does not exceed with a probability of at least `level`.
 
     It is the ⌈(n + 1)·level⌉-th smallest of n scores (Lei et al. 2018, section 2.2). The probability is over the
     draw of the calibration rows and the new row, which must be exchangeable. There must be `rows_needed(level)` rows.
@@ -80,7 +80,7 @@ def conformal_quantile(calibration: Mapping[str, Any], level: float) -> list[flo
     # As a fraction: 0.95 · 20 would be a little more than 19 in floating point.
     rank = math.ceil((n_rows + 1) * Fraction(str(level)))
     assert rank <= n_rows
-    # Of the scores that were kept, the first that is not below it.
+    # The smallest kept score that is not below it.
     quantiles: list[float] = scores[(rank - 1) * len(scores) // n_rows].tolist()
     return quantiles
 
@@ -88,7 +88,7 @@ def conformal_quantile(calibration: Mapping[str, Any], level: float) -> list[flo
 def coverage(
     calibration: Mapping[str, Any], level: float, outputs: Tensor, targets: Tensor, task: Task
 ) -> float | None:
-    """Returns the share of targets that are in their interval or set; None if there are too few calibration rows."""
+    """Returns the share of targets within their interval or set; None if there are too few calibration rows."""
     if calibration["n_rows"] < rows_needed(level):
         return None
     quantiles = torch.tensor(conformal_quantile(calibration, level), dtype=torch.float64)
@@ -108,8 +108,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float | None:
         targets: (N,) class indices.
 
     Returns:
-        T; None where no positive one is best: if every row is right, the best T is 0, and if logits are worse than
-        none, it is infinite.
+        T; None if the minimum is at no positive, finite T: at 0 if every row is right, at infinity if the logits are
+        worse than none.
     """
     # The loss is convex in 1/T, by which logits are multiplied. Its slope decides whether there is a minimum.
     if _slopes(logits, targets, 0.0)[0] >= 0 or bool((_as_classes(logits).argmax(1) == targets).all()):
@@ -147,12 +147,12 @@ def _as_classes(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predicted classes in bins of equal width by their probability, each (`N_BINS`,).
+    """Statistics of predicted classes in bins of equal width by probability, each (`N_BINS`,).
 
     Attributes:
         n_rows: rows in each bin.
         confidence: mean probability of the predicted class; 0 in an empty bin.
-        accuracy: share of the rows that are of the predicted class; 0 in an empty bin.
+        accuracy: share of correctly classified rows; 0 in an empty bin.
     """
 
     n_rows: Tensor
@@ -166,7 +166,7 @@ class Reliability:
 
 
 def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:
-    """Compares probabilities (N, C) with class indices (N,). With two classes, too, it is the larger probability."""
+    """Compares probabilities (N, C) with class indices (N,); also for two classes, by the larger probability."""
     confidence, predicted = probabilities.double().max(dim=1)
     # Bins are open below and closed above, as in torchmetrics.
     bins = (confidence * N_BINS).ceil().long().clamp(1, N_BINS) - 1

@@ -4,8 +4,8 @@ Legend: B batch, C classes, T targets. Pure functions: nothing is drawn, stored 
 would silently broadcast, (B,) against (B, 1) giving (B, B), are refused.
 
 `weights` (B,) are factors on the rows: the loss is Σ w·l / B. Dividing by the sum of the batch's weights instead would
-make a row's pull depend on the rows that it shares a batch with. The DataModule gives weights whose mean over the
-training part is 1.
+make a row's influence depend on the rest of its batch. The DataModule gives weights whose mean over the training part
+is 1.
 """
 
 from torch import Tensor
@@ -25,7 +25,7 @@ def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _require_classes(outputs: Tensor, targets: Tensor, n_outputs: int | None = None) -> None:
-    # Targets with two dimensions are one-hot rows, which PyTorch would take for class probabilities.
+    # PyTorch would take targets with two dimensions, one-hot rows, for class probabilities.
     fits = outputs.ndim == 2 and targets.ndim == 1 and len(outputs) == len(targets)
     if not fits or (n_outputs is not None and outputs.shape[1] != n_outputs):
         width = "C" if n_outputs is None else n_outputs
@@ -111,7 +111,7 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Computes the cross-entropy from one logit, that of class 1 of two. (B, 1) logits, (B,) of 0 and 1 -> ().
 
-    For T labels, each true or false by itself: the mean over the labels. (B, T), (B, T) of 0.0 and 1.0 -> ().
+    For T labels, each true or false: the mean over the labels. (B, T), (B, T) of 0.0 and 1.0 -> ().
 
     Args:
         outputs: the logit z of p(class 1) = sigmoid(z).
@@ -125,7 +125,7 @@ def binary_cross_entropy(
         logits = outputs
     else:
         _require_classes(outputs, targets, n_outputs=1)
-        # Only the second dimension: a bare `squeeze()` would also drop that of a batch of one row.
+        # Only the second dimension: a bare `squeeze()` would also drop the first in a batch of one row.
         logits = outputs.squeeze(1)
     # PyTorch computes it from the logit: the logarithm of a sigmoid is −∞ for large negative z.
     smoothed = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
@@ -134,5 +134,5 @@ def binary_cross_entropy(
     per_row = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
     if class_weights is not None:
         per_row = per_row * class_weights[targets]
-    # The mean over rows and not over weights, see `cross_entropy`.
+    # The mean over rows, not over weights; see `cross_entropy`.
     return per_row.mean() if weights is None else _weighted_mean(per_row, weights)

@@ -16,13 +16,13 @@ from mlplab.task import Task
 LossFunction = Callable[..., Tensor]
 
 OWN = "own"
-"""Name, in checkpoints, of losses and networks that are not the project's."""
+"""Name in checkpoints for the user's own losses and networks."""
 
 
 def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
     """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,).
 
-    C counts the classes with training rows. One without any, as a split by group may leave, gets the weight 1.
+    C counts the classes with training rows. A class without any, as a split by group may leave, gets the weight 1.
     """
     counts = torch.tensor(class_counts, dtype=torch.float32)
     return torch.where(counts > 0, counts.sum() / ((counts > 0).sum() * counts), 1.0)
@@ -31,7 +31,7 @@ def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
 class Objective(nn.Module):
     """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T), and perhaps weights (B,) -> ().
 
-    Of an ensemble, whose outputs are (B, k, C or T), it is the mean of the losses of the k members.
+    For an ensemble, with outputs (B, k, C or T), it is the mean of the losses of the k members.
 
     Args:
         function: a loss of `mlplab.objectives.losses`, or a function or module of the same form.
@@ -53,13 +53,13 @@ class Objective(nn.Module):
         super().__init__()
         self.function = function
         self.name: str = name or function.__name__
-        # A copy, as the caller's mapping may change, and the default is shared by all calls.
+        # A copy: the caller's mapping may change, and the default is shared by all calls.
         self.options = dict(options)
-        # Not in the state dict: the configuration and the data give the weights again.
+        # Not in the state dict, as they follow from configuration and data.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor, *weights: Tensor) -> Tensor:
-        if outputs.ndim == 3:  # of the k members of an ensemble, (B, k, C)
+        if outputs.ndim == 3:  # an ensemble of k members, (B, k, C)
             # Each member's outputs become rows of their own: the mean over the B·k rows is that of the members' losses.
             k = outputs.shape[1]
             outputs, targets = outputs.flatten(0, 1), targets.repeat_interleave(k, dim=0)
@@ -97,7 +97,7 @@ def build_objective(
     if name == "auto":
         # The first loss is the usual one of its task.
         name = fitting[0]
-        # `auto` has the options of all; that of regression has none.
+        # `auto` accepts the options of all; the loss of regression has none.
         if task.kind == "regression":
             options.pop("label_smoothing", None)
     if name not in fitting:
@@ -137,10 +137,10 @@ def require_weights(name: str, function: LossFunction) -> None:
 
 
 def resolve_class_weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> Tensor | None:
-    """Returns class weights that are given as "balanced" or as numbers, (C,); None for None.
+    """Converts class weights, "balanced" or numbers, to a tensor (C,); None stays None.
 
     Raises:
-        UserError: there are not as many as classes, or there are no classes.
+        UserError: their number is not that of the classes, or there are no classes.
     """
     if class_weights is None:
         return None
@@ -162,17 +162,17 @@ def resolve_class_weights(class_weights: Any, task: Task, class_counts: Sequence
 
 
 def n_outputs(loss: str, task: Task) -> int:
-    """Returns the width of the output layer that the objective of this name needs."""
+    """Returns the output layer's width for the objective of this name."""
     if task.target_names:
         return len(task.target_names)
-    # One logit is enough for two classes: the probability of the other is the rest.
+    # One logit is enough for two classes, as their probabilities add up to 1.
     if task.kind == "regression" or loss == "binary_cross_entropy":
         return 1
     return task.n_classes
 
 
 def averaged_over_members(outputs_width: int, task: Task) -> str:
-    """Returns what an ensemble averages over its members, by the name that `TabM` takes: what `predictions` gives."""
+    """Returns which predictions an ensemble averages over its members, as `average_of` of `TabM`."""
     if task.kind == "regression":
         return "values"
     return "sigmoid" if task.kind == "multilabel" or outputs_width == 1 else "softmax"
@@ -185,7 +185,7 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     Regression: values (B, T) in the target's own unit. Several labels: probabilities (B, T) that they are true.
     """
     if task.kind == "regression":
-        # Beside a far larger mean, such as of 1e17 ± 800, float32 would round the differences away.
+        # For a mean far larger than the std, such as 1e17 ± 800, float32 would lose the differences.
         if (np.abs(task.target_mean) > 1e4 * np.asarray(task.target_std)).any():
             outputs = outputs.double()
         return outputs * _per_target(task.target_std, outputs) + _per_target(task.target_mean, outputs)
@@ -199,5 +199,5 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
 
 
 def _per_target(value: float | tuple[float, ...], outputs: Tensor) -> float | Tensor:
-    """Returns the number of one target, or a row (T,) with those of several."""
+    """Returns a statistic as a number for one target, or as a row (T,) for several."""
     return outputs.new_tensor(value) if isinstance(value, tuple) else value

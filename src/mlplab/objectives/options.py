@@ -1,4 +1,4 @@
-"""The names of losses and scores, and the options of losses. Imports no PyTorch: the command line is checked by it."""
+"""The names of losses and scores, and the options of losses. Imports no PyTorch, as it checks the command line."""
 
 import re
 from typing import Any
@@ -11,17 +11,17 @@ LOSSES = {
     "regression": ("mse", "mae", "huber"),
     "multilabel": ("binary_cross_entropy",),
 }
-"""Task → functions of `losses.py`, each with a file in conf/loss; the first of each task is what `auto` takes."""
+"""Task → functions of `losses.py`, each with a file in conf/loss; `auto` takes the first one."""
 
 SCORES = {
     "classification": {"loss": "min", "accuracy": "max", "f1": "max", "auroc": "max"},
     "regression": {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"},
     "multilabel": {"loss": "min", "accuracy": "max", "subset_accuracy": "max", "f1": "max", "auroc": "max"},
 }
-"""Task → what runs can be compared by, of that which `scores.py` computes → whether small or large is good."""
+"""Task → score of `scores.py` by which runs can be compared → whether small or large is good."""
 
 OPTIONS: dict[str, Option] = {
-    # A stacked loss takes one value for each of its networks.
+    # A stacked loss takes one value per network.
     "label_smoothing": Option(SHARE, may_differ_in_stack=True),
     "delta": Option(POSITIVE),
     "class_weights": Option(
@@ -40,6 +40,6 @@ OPTIONS: dict[str, Option] = {
 
 
 def mode_of(monitor: Any) -> str | None:
-    """Returns whether small (`min`) or large values (`max`) of a score are good, by its last word; None if unknown."""
+    """Returns whether small (`min`) or large (`max`) values of a score are good, by its last word; None if unknown."""
     known = {name: mode for scores in SCORES.values() for name, mode in scores.items()}
     return known.get(re.split("[/_]", str(monitor))[-1])

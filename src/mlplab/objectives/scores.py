@@ -2,7 +2,7 @@
 
 Legend: N rows, C classes, T targets. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at
 once.
-Weights (N,) of the rows, where there are some, make every score that of data in which a row of weight 2 stands twice.
+With weights (N,), every score treats a row of weight 2 as two equal rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ def classification_scores(probabilities: Tensor, targets: Tensor, weights: Tenso
     accuracy: the share of rows whose largest probability is that of their class; among equal ones the first counts.
     f1: 2·hits / (rows of the class + rows taken for it), the mean over the classes that have either (van Rijsbergen
         1979, chapter 7; scikit-learn's `macro`).
-    auroc: one class against the rest, the mean over the classes that have rows and do not have all of them; NaN if
-        there is none. See `one_against_the_rest`.
+    auroc: one class against the rest, the mean over the classes with some rows but not all; NaN if there is none. See
+        `one_against_the_rest`.
     """
-    # NumPy has no bfloat16; and on a GPU the many small sorts of the last score would take longer.
+    # NumPy has no bfloat16; on a GPU the many small sorts of the last score would take longer.
     exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
     predicted, true_class = exact.detach().cpu().numpy(), targets.long().cpu().numpy()
     classes = np.arange(predicted.shape[-1])[:, np.newaxis]
@@ -51,7 +51,7 @@ def classification_scores(probabilities: Tensor, targets: Tensor, weights: Tenso
 
 
 def _count(rows: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> NDArray[Any]:
-    """Counts the rows that are true, or adds up their weights: (..., N) -> (...)."""
+    """Counts the true rows, or adds up their weights: (..., N) -> (...)."""
     found: NDArray[Any] = rows.sum(axis=-1) if weights is None else rows @ weights
     return found
 
@@ -66,7 +66,7 @@ def one_against_the_rest(
     two. NOTE[DIFF]: a class with no row, or with all rows, has no pairs and gets NaN; torchmetrics gives it 0, which
     looks like the worst score there is.
     """
-    # The probabilities of a class side by side in memory, as they are picked out and sorted by class.
+    # A class's probabilities are contiguous in memory, as they are selected and sorted by class.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
     in_order = np.sort(by_class, axis=-1)
     areas = np.zeros(is_class.shape[:-1])
@@ -77,25 +77,25 @@ def one_against_the_rest(
         # Sorted, the members are looked up in a third of the time.
         members = np.sort(by_class[place][is_class[place]])
         n_members, n_rest = len(members), by_class.shape[-1] - len(members)
-        # How many rows are smaller, and how many are not larger: a tie is in the second number alone.
+        # The number of smaller rows, and of rows that are not larger: only the second includes ties.
         smaller, not_larger = (in_order[place].searchsorted(members, side).sum() for side in ("left", "right"))
-        # Among themselves the members come to n² in both numbers together, whatever their order.
+        # Pairs among the members themselves add n² to the sum of both numbers, whatever their order.
         n_pairs = n_members * n_rest
         areas[place] = (smaller + not_larger - n_members**2) / (2 * n_pairs) if n_pairs else np.nan
     return areas
 
 
 def _mean_of_defined(areas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Computes the mean over the last dimension without NaN, which `nanmean` warns of if there is nothing else."""
+    """Computes the mean over the last dimension, ignoring NaN; unlike `nanmean` without a warning if all are NaN."""
     n_defined = (~np.isnan(areas)).sum(axis=-1)
     return np.where(n_defined > 0, np.nansum(areas, axis=-1) / np.maximum(n_defined, 1), np.nan)
 
 
 def _weighted_area(probabilities: NDArray[Any], is_class: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
-    """Computes `one_against_the_rest` of a single class, (N,) each, in which each pair has a weight."""
+    """Computes `one_against_the_rest` for a single class with weighted pairs, (N,) each."""
     order = np.argsort(probabilities[~is_class])
     rest = probabilities[~is_class][order]
-    # The weight of all rows of the rest before each place, and of all of them at the end.
+    # Cumulative weight of the rest before each position; the last entry is the total.
     before = np.concatenate([[0.0], np.cumsum(weights[~is_class][order])])
     members, own = probabilities[is_class], weights[is_class]
     smaller, not_larger = (float(own @ before[np.searchsorted(rest, members, side)]) for side in ("left", "right"))
@@ -110,10 +110,10 @@ def regression_scores(predicted: Tensor, targets: Tensor, weights: Tensor | None
     r2 is 1 if every error is 0, else 0, as in scikit-learn. torchmetrics does so for nearly constant targets too, by a
     threshold that ignores their unit. For a single row r2 is NaN.
     """
-    targets = targets.double()  # in float32, squares of large values would lose their last digits
+    targets = targets.double()  # float32 squares of large values would lose their last digits
     error = predicted.double() - targets
     mse, mae = _mean(error.square(), weights), _mean(error.abs(), weights)
-    # The population variance, so that its quotient with mse is that of the sums.
+    # The population variance, so that mse / variance is the quotient of the sums.
     variance = targets.var(dim=-1, correction=0)
     if weights is not None:
         variance = _mean((targets - _mean(targets, weights).unsqueeze(-1)).square(), weights)
@@ -134,9 +134,9 @@ def scores_of(task: Task, predicted: Tensor, targets: Tensor, weights: Tensor | 
 def scores_of_several(
     task: Task, predicted: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Scores values, or probabilities of labels, (N, T) against targets (N, T): each score as its mean, and by target.
+    """Scores values, or probabilities of labels, (N, T) against targets (N, T): the mean and by target.
 
-    The mean over the targets stands under the score's name, as `rmse`; that of a target under `rmse_NAME`.
+    The mean over the targets has the score's name, such as `rmse`; a target's own value is `rmse_NAME`.
     """
     of_all: dict[str, Tensor] = {}
     if task.kind == "regression":
@@ -155,9 +155,9 @@ def scores_of_several(
 def label_scores(
     probabilities: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Scores probabilities (N, T) against labels (N, T): the scores of each label (T,), and those of all together ().
+    """Scores probabilities (N, T) against labels (N, T): the scores of each label (T,), and the combined ones ().
 
-    accuracy: the share of rows in which the label is right; predicted is what has a probability above ½.
+    accuracy: the share of rows whose label is predicted correctly; a probability above ½ predicts true.
     f1: 2·hits / (rows that have the label + rows predicted to have it); the mean is over the labels that have either.
     auroc: rows that have the label against the others, see `one_against_the_rest`; the mean is over labels that vary.
     subset_accuracy: the share of rows in which every label is right.
@@ -186,7 +186,7 @@ def label_scores(
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Computes the mean over the rows, Σ w·x / Σ w where they have weights: (..., N) -> (...)."""
+    """Computes the mean over the rows, with weights Σ w·x / Σ w: (..., N) -> (...)."""
     if weights is None:
         return values.mean(dim=-1)
     exact = weights.double()
@@ -198,9 +198,9 @@ Metric = Callable[[Tensor, Tensor], Any]
 
 
 def own_scores(metrics: Mapping[str, Metric], predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Computes metrics of one's own from probabilities (N, C) and class indices (N,), or values (N,) each.
+    """Computes the user's own metrics from probabilities (N, C) and class indices (N,), or values (N,) each.
 
-    A metric that gives several values, by name or as a vector, has them as NAME_VALUE.
+    The values of a metric that returns several, by name or as a vector, are called NAME_VALUE.
     """
     scores: dict[str, Tensor] = {}
     for name, metric in metrics.items():
@@ -212,7 +212,7 @@ def own_scores(metrics: Mapping[str, Metric], predicted: Tensor, targets: Tensor
             metric.to(predicted.device)
         value = metric(predicted[:, 1] if is_binary and predicted.ndim == 2 else predicted, targets)
         if hasattr(metric, "reset"):
-            metric.reset()  # it would add up all passes
+            metric.reset()  # or it would accumulate over passes
         if isinstance(value, Tensor) and value.ndim:
             value = {str(place): part for place, part in enumerate(value.flatten())}
         several = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -241,7 +241,7 @@ class Scores:
         self._weights: list[Tensor] = []  # stays empty where rows have no weights
 
     def update(self, loss: Tensor, outputs: Tensor, targets: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds a batch: its mean loss (), the network's outputs, targets and perhaps weights as the loss takes them.
+        """Adds a batch: its mean loss (), and outputs, targets and perhaps weights as the loss takes them.
 
         Returns:
             Predictions and targets in the target's own unit: probabilities (B, C) and class indices (B,), or values
@@ -253,7 +253,7 @@ class Scores:
             if not self._task.target_names:
                 predicted, targets = predicted.squeeze(1), targets.squeeze(1)
         self._losses.append(loss.detach())
-        # Kept until the end of the pass: f1, auroc and r2 are no means over batches.
+        # Kept until the end of the pass, as f1, auroc and r2 are not means over batches.
         self._predicted.append(predicted)
         self._targets.append(targets)
         self._weights.extend(weights)
@@ -270,7 +270,7 @@ class Scores:
         rows = [len(targets) for targets in self._targets]
         # A NaN stays one, which torchmetrics' `MeanMetric` would leave out.
         total = sum(loss * n for loss, n in zip(losses.tolist(), rows, strict=True))
-        # The loss of a batch is Σ w·l / B: that of all rows is Σ w·l / Σ w.
+        # The loss of a batch is Σ w·l / B, that of all rows Σ w·l / Σ w.
         weight = sum(float(part.double().sum()) for part in self._weights) if self._weights else sum(rows)
         if _are_several():
             own = torch.tensor([total, weight], dtype=torch.float64, device=losses.device)
@@ -281,7 +281,7 @@ class Scores:
 
 
 def _of_all_batches(parts: list[Tensor]) -> Tensor:
-    """Joins the rows of this process and of the others, in their order."""
+    """Concatenates the rows of all batches and processes, in order."""
     rows = parts[0] if len(parts) == 1 else torch.cat(parts)
     return torch.cat(gather_all_tensors(rows)) if _are_several() else rows
 

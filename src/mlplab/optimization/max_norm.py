@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def incoming_weights(model: nn.Module) -> list[Tensor]:
-    """Returns the weights (fan_out, fan_in) of the linear layers that learn: a row for each unit."""
+    """Returns the trainable weights (fan_out, fan_in) of the linear layers: a row for each unit."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return [layer.weight for layer in layers if layer.weight.requires_grad]
 

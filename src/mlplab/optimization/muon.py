@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 OF_VECTORS = ("bias", "r", "s", "scaling", "slope", "frequencies")
-"""Names of parameters in models/ that hold a vector for each member or column, and are no matrix of a layer."""
+"""Names of parameters in models/ that hold one vector per member or column, not a layer's matrix."""
 
 
 class MuonAdamW(Optimizer):
@@ -54,10 +54,10 @@ class MuonAdamW(Optimizer):
         """Makes the two inner optimizers work on this one's groups and state, so that there is one of each."""
         self._inner: list[Optimizer] = []
         for is_matrix, rule in ((True, self._of_matrices), (False, self._of_the_rest)):
-            # Later changes by a schedule reach the inner optimizers, as the groups are the same objects.
+            # The groups are shared objects, so that changes by a schedule reach the inner optimizers.
             groups = [group for group in self.param_groups if group["matrices"] is is_matrix]
             if groups:
-                inner = rule(groups)  # takes the groups themselves, and adds the options that they lack
+                inner = rule(groups)  # keeps the group objects, and adds missing options
                 inner.state = self.state
                 self._inner.append(inner)
 
@@ -68,7 +68,7 @@ class MuonAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
         loss = None
-        # A closure computes gradients, which `no_grad` around this step would prevent.
+        # `no_grad` around this step would keep a closure from computing gradients.
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -79,11 +79,11 @@ class MuonAdamW(Optimizer):
 
 def _split(groups: list[Any]) -> list[dict[str, Any]]:
     """Divides each group into its hidden matrices (`matrices=True`) and the rest."""
-    # The form that PyTorch's optimizers accept: bare parameters instead of groups.
+    # PyTorch's optimizers also accept bare parameters instead of groups.
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
     everything = [entry for group in groups for entry in group["params"]]
-    # In the order of the model: the last is that of the output layer, which is three-dimensional in an ensemble.
+    # In the model's order; the last is the output layer's, three-dimensional in an ensemble.
     weights = [_parameter(entry) for entry in everything if _parameter(entry).ndim > 1 and not _is_of_vectors(entry)]
     # By identity, as tensors compare element by element.
     hidden = {id(weight) for weight in weights[:-1] if weight.ndim == 2}

@@ -1,4 +1,4 @@
-"""Names kinds of parameters and schedules. Imports no PyTorch: the command line is checked by it."""
+"""Names of kinds of parameters and of schedules. Imports no PyTorch, as it checks the command line."""
 
 from typing import Literal
 
@@ -8,4 +8,4 @@ KINDS: tuple[Kind, ...] = ("weight", "bias", "normalization")
 """Kinds of parameters, by which weight decay and penalties are applied."""
 
 NEED_END = ("cosine", "warmup_cosine", "one_cycle", "coslog4")
-"""Schedules of `schedules.py` that are spread over the whole run, so that they must know its number of steps."""
+"""Schedules of `schedules.py` that span the whole run, and so need its number of steps."""

@@ -12,7 +12,7 @@ from mlplab.errors import UserError
 from mlplab.optimization.parameter_groups import parameter_groups
 
 OptimizerFactory = Callable[..., Optimizer]
-"""A `functools.partial` of an optimizer class with its hyper-parameters: it lacks only the parameters."""
+"""A `functools.partial` of an optimizer class with its hyper-parameters; only the parameters are missing."""
 
 
 def build_optimizer(
@@ -29,12 +29,12 @@ def build_optimizer(
     Raises:
         UserError: the model has no trainable parameter, or the optimizer rejects an option.
     """
-    # Anything callable may be configured; a partial carries the class and its options.
+    # Any callable may be configured; a partial holds the class and its options.
     rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
     accepted = inspect.signature(rule).parameters
     weight_decay = None
     if "weight_decay" in accepted:
-        # If none is given, the optimizer's default (0.01 for AdamW) must not decay the biases either.
+        # If none is given, the optimizer's default (0.01 for AdamW) must still spare the biases.
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     # Groups have names and named parameters, which make a checkpoint of the optimizer readable.
     for group in groups:
@@ -53,7 +53,7 @@ def build_optimizer(
         raise UserError("optimizer.groups must be null for optimizer=lbfgs", "there are some", "optimizer=adam")
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
-    try:  # PyTorch checks the ranges of options itself, when an optimizer is built
+    try:  # PyTorch itself checks the ranges of options
         return factory(groups)
     except (TypeError, ValueError) as error:
         name = getattr(rule, "__name__", str(rule))

@@ -28,7 +28,7 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
     """
     kinds: dict[str, Kind] = {}
     seen: set[nn.Parameter] = set()
-    # By module, as only the module tells the scale of a normalisation from another weight.
+    # By module, as only the module distinguishes a normalisation's scale from other weights.
     for prefix, module in model.named_modules():
         for full_name, parameter in module.named_parameters(prefix, recurse=False):
             if parameter in seen or not parameter.requires_grad:
@@ -44,15 +44,15 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
 
 def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weight",)) -> list[nn.Parameter]:
     """Returns the trainable parameters of the given kinds, in the model's order."""
-    # A frozen parameter has no kind, and so is never regularised.
+    # Frozen parameters have no kind, so they are never regularised.
     kinds = parameter_kinds(model)
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 
 
 def matching(model: nn.Module, pattern: str, key: str) -> list[str]:
-    """Returns the parameters that a name or a pattern means: `hidden.0`, `hidden.0.linear.weight`, `*.bias`.
+    """Returns the parameters that match a name or a pattern: `hidden.0`, `hidden.0.linear.weight`, `*.bias`.
 
-    A name means all parameters below it. Behind an input layer, the network's own names count.
+    A name matches all parameters below it. With an input layer, names are still those of the network itself.
 
     Args:
         model: with its parameters.
@@ -60,7 +60,7 @@ def matching(model: nn.Module, pattern: str, key: str) -> list[str]:
         key: the option it was given for, in messages.
 
     Raises:
-        UserError: it means none; with the nearest name.
+        UserError: it matches none; suggests the nearest name.
     """
     names = [name for name, _ in model.named_parameters()]
     own = {name: name.removeprefix("model.").removeprefix("network.") for name in names}
@@ -73,10 +73,10 @@ def matching(model: nn.Module, pattern: str, key: str) -> list[str]:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Makes parameters stay as they are, by names or patterns.
+    """Freezes parameters by names or patterns.
 
     Raises:
-        UserError: one of them means no parameter.
+        UserError: one of them matches no parameter.
     """
     named = dict(model.named_parameters())
     for pattern in patterns:
@@ -85,9 +85,9 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def rate_factors(model: nn.Module) -> dict[str, float]:
-    """Returns the factors on the learning rate that modules ask for: full name of a parameter → factor other than 1.
+    """Returns the learning-rate factors that modules define: full name of a parameter → factor other than 1.
 
-    A module asks by its attribute `rate_factors`, a dict of the names of its parameters.
+    A module's attribute `rate_factors` maps the names of its parameters to factors.
     """
     return {
         f"{prefix}.{name}" if prefix else name: factor
@@ -113,11 +113,11 @@ def parameter_groups(
             because the optimizer has no weight decay.
         applies_to: kinds of `names.KINDS`.
         lr: of the optimizer, for parameters with `rate_factors`; None if it has no rate.
-        groups: further ones with options of their own, such as `lr`; `params` is a name or a pattern. A parameter goes
-            to the first that means it.
+        groups: further groups with their own options, such as `lr`; `params` is a name or a pattern. A parameter goes
+            to the first group that matches it.
 
     Raises:
-        UserError: a group means no parameter.
+        UserError: a group matches no parameter.
     """
     kinds, found = parameter_kinds(model), []
     for group in groups:
@@ -125,7 +125,7 @@ def parameter_groups(
         options = {name: value for name, value in group.items() if name != "params"}
         decay, rate = options.pop("weight_decay", weight_decay), options.get("lr", lr)
         parts = _groups(model, {name: kinds.pop(name) for name in own}, decay, applies_to, rate)
-        # A factor on the rate of a module is one on that of its group.
+        # A module's factor also applies to the rate of its group.
         found += [{**options, **part, "name": f"{group['params']} {part['name']}"} for part in parts]
     return [*found, *_groups(model, kinds, weight_decay, applies_to, lr)]
 
@@ -140,7 +140,7 @@ def _groups(
     """Builds the groups of some parameters, by their kinds."""
     factors = rate_factors(model)
     named = dict(model.named_parameters())
-    # A single group where one is enough: the update of each group costs a tenth of a small network's step.
+    # A single group if one is enough: each group's update costs a tenth of a small network's step.
     if not weight_decay:
         group: dict[str, Any] = {"name": "all", "params": [(name, named[name]) for name in kinds]}
         if not kinds:
@@ -164,7 +164,7 @@ def _with_rates(groups: list[dict[str, Any]], factors: dict[str, float], lr: flo
         by_factor: dict[float, list[Any]] = {}
         for name, parameter in group["params"]:
             by_factor.setdefault(factors.get(name, 1.0), []).append((name, parameter))
-        # The plain rate first, which curves show.
+        # The plain rate comes first, as curves show the first group.
         for factor, params in sorted(by_factor.items(), key=lambda item: (item[0] != 1, item[0])):
             part = {**group, "params": params}
             rate = {} if factor == 1 else {"name": f"{group['name']}, lr x {factor:g}", "lr": factor * lr}

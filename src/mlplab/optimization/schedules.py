@@ -1,7 +1,7 @@
 """Learning-rate schedules.
 
-A schedule is a function of the optimizer (and of the planned steps, if it changes the rate at every step) and of its
-options in conf/scheduler. Its signature says which options there are, and which of them must be given.
+A schedule is a function of the optimizer, of the planned steps if it changes the rate at every step, and of its options
+in conf/scheduler. Its signature defines which options exist and which are required.
 """
 
 import inspect
@@ -31,8 +31,8 @@ def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float) -> LRSchedu
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, *, warmup_fraction: float, min_lr: float) -> LRScheduler:
-    """Raises the rate in a straight line, then lowers it along half a cosine."""
-    # At least one step is left to the cosine, whose formula divides by its number of steps.
+    """Raises the rate linearly, then lowers it along half a cosine."""
+    # The cosine needs at least one step, as its formula divides by their number.
     warmup = min(round(warmup_fraction * total_steps), total_steps - 1)
     falling = cosine(optimizer, total_steps - warmup, min_lr=min_lr)
     if warmup == 0:
@@ -55,7 +55,7 @@ def one_cycle(
     """Raises the rate to that of the optimizer, and lowers it to almost nothing (Smith and Topin 2018)."""
     return OneCycleLR(
         optimizer,
-        # Groups may have rates of their own, each of which is the peak of its own cycle.
+        # Each group's own rate is the peak of its cycle.
         max_lr=[group["lr"] for group in optimizer.param_groups],
         # A schedule is stepped after each update too, so it has one value more than there are updates.
         total_steps=total_steps + 1,
@@ -71,7 +71,7 @@ def one_cycle(
 def coslog4(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     """Goes through four cosine waves, each twice as long as the one before (Holzmüller et al. 2024, section 3).
 
-    At the share t of training the rate is multiplied by ½(1 − cos(2π log₂(1 + 15 t))). It is 0 at both ends.
+    After the share t of training the rate is multiplied by ½(1 − cos(2π log₂(1 + 15 t))). It is 0 at both ends.
     """
     return LambdaLR(optimizer, lambda step: (1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / total_steps))) / 2)
 
@@ -91,9 +91,9 @@ BY_STEP: dict[str, Callable[..., LRScheduler]] = {
 }
 """Name → schedule that changes the rate after each step, to a planned end: (optimizer, steps, options) → scheduler."""
 
-# The run gives their values; others would contradict the Trainer or `mode`.
+# The run sets their values; others would contradict the Trainer or `mode`.
 NOT_OPTIONS = ("optimizer", "total_steps", "last_epoch", "mode")
-"""Parameters of schedules that are no options in conf/scheduler."""
+"""Parameters of schedules that are not options in conf/scheduler."""
 
 
 def require_known_options(name: str, **options: Any) -> None:
@@ -130,8 +130,8 @@ def planned_steps(
 ) -> int | None:
     """Counts the updates of a run that is not stopped early; None if it has no limit.
 
-    It uses the Trainer's settings, as `Trainer.estimated_stepping_batches` resets the position of the data loader when
-    a run resumes.
+    It uses the Trainer's settings: in a resumed run, `Trainer.estimated_stepping_batches` resets the data loader's
+    position.
 
     Args:
         batches_per_epoch: of the training part; None if its loader does not tell.
@@ -154,7 +154,7 @@ def planned_steps(
         factors = {0: by_epoch} if isinstance(by_epoch, int) else {0: 1, **by_epoch}
         begins = sorted(begin for begin in factors if begin < max_epochs)
         n_epochs = [end - begin for begin, end in zip(begins, [*begins[1:], max_epochs], strict=False)]
-        # The last batches of an epoch make an update even if they are fewer.
+        # The last batches of an epoch make an update even if fewer are accumulated.
         updates = [math.ceil(n_batches / factors[begin]) for begin in begins]
         limits.append(sum(n * per_epoch for n, per_epoch in zip(n_epochs, updates, strict=True)))
     if max_steps >= 0:
@@ -173,11 +173,11 @@ def build_own_schedule(
     interval: str | None = None,
     **entries: Any,
 ) -> dict[str, Any]:
-    """Builds the `lr_scheduler` entry of a schedule of one's own, or of a class of PyTorch's.
+    """Builds the `lr_scheduler` entry for the user's own schedule, or a class of PyTorch's.
 
     Args:
-        factory: takes the optimizer, and perhaps `total_steps` and `mode`, which are filled in if they are not given.
-        optimizer: as for `build_schedule`, and so the next three.
+        factory: takes the optimizer, and perhaps `total_steps` and `mode`, which are filled in if not given.
+        optimizer: as for `build_schedule`.
         total_steps: filled in.
         monitor: what a plateau schedule watches.
         mode: filled in for a plateau schedule.
@@ -185,7 +185,7 @@ def build_own_schedule(
         **entries: `frequency`, of Lightning's entry.
 
     Raises:
-        UserError: it needs a limit of steps, and the run has none; or it builds no schedule.
+        UserError: it needs a limit of steps and the run has none, or it does not build a schedule.
     """
     parameters, given = inspect.signature(factory).parameters, getattr(factory, "keywords", {})
     filled: dict[str, Any] = {}
@@ -249,12 +249,12 @@ def build_schedule(
         )
     if name in BY_EPOCH:
         if name == "plateau":
-            # Better means what it means for `monitor`; PyTorch's default would be `min`.
+            # The direction of `monitor`; PyTorch's default would be `min`.
             options["mode"] = mode
         scheduler, interval = BY_EPOCH[name](optimizer, **options), "epoch"
     elif total_steps is None:
         raise _endless(name)
     else:
         scheduler, interval = BY_STEP[name](optimizer, total_steps, **options), "step"
-    # Lightning's LearningRateMonitor labels its curve with this name.
+    # Lightning's LearningRateMonitor labels its curve by this name.
     return {"scheduler": scheduler, "interval": interval, "monitor": monitor, "name": "lr"}

@@ -34,7 +34,7 @@ FORMAT = 1
 """Version of the card. Other versions are refused."""
 
 OWN_MODULE = "own module"
-"""Name, in a card, of a LightningModule of one's own."""
+"""Name in a card for the user's own LightningModule."""
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
@@ -43,7 +43,7 @@ CONF = Path(__file__).resolve().parents[3] / "conf" / "model"
 """The project's networks and the defaults of their options."""
 
 MOST_SHARED = 4
-"""Multiple of the file size that its tensors may take: shared weights are stored once."""
+"""Maximum size of the tensors as a multiple of the file size: shared weights are stored once."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -56,7 +56,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             RunFailed: the disk is full, or the content is not plain data.
         """
         path = Path(path)
-        # First, as a checkpoint that cannot be read back must not replace one that can.
+        # First, as an unreadable checkpoint must not replace a readable one.
         require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The fallback if last.ckpt turns out to be damaged.
@@ -69,7 +69,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _leaves(content: Any, place: str = "checkpoint") -> Iterator[tuple[str, Any]]:
-    """Yields place and value of everything that is no container, keys of dicts too."""
+    """Yields place and value of everything except containers, including keys of dicts."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from _leaves(name, place)
@@ -88,7 +88,7 @@ def require_plain(content: Any) -> None:
         RunFailed: names the first such value.
     """
     for place, value in _leaves(content):
-        # The exact type, as pickle stores a subclass by the name of its code.
+        # The exact type, as pickle stores a subclass by name.
         if type(value) not in PLAIN and not isinstance(value, Tensor):
             raise RunFailed(
                 f"a checkpoint must hold plain data only, but {place} is {type(value).__name__}; try a "
@@ -106,13 +106,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
     try:
         _require_whole(path)
-        # To the CPU, as the machine may lack the device that the tensors were on.
+        # To the CPU, as this machine may lack the original device.
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict):
             raise ValueError(f"it holds {type(content).__name__}, and no dict")
-        # Only now, as a view takes no memory of its own until something is computed with it.
+        # Only now: a view takes no memory until it is used in a computation.
         _require_stored(content, path)
-        if NAMES[0] in content:  # as release 0.5.0 called it
+        if NAMES[0] in content:  # release 0.5.0's name
             content["card"] = content.pop(NAMES[0])
         use_present_names(content.get("card"))
     except Exception as error:  # a damaged file may raise anything
@@ -123,7 +123,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _why_unread(error: Exception) -> str:
-    """Returns what PyTorch met in a file, without its advice to use `weights_only=False`, which executes the file."""
+    """Returns PyTorch's error without its advice to use `weights_only=False`, which would execute the file."""
     if isinstance(error, UnpicklingError):
         code = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
         return f"it names the code {code.group(1)}" if code else "it holds more than plain data"
@@ -131,9 +131,9 @@ def _why_unread(error: Exception) -> str:
 
 
 def _require_whole(path: Path) -> None:
-    """Verifies the checksums in the file, which PyTorch writes but never reads: a flipped bit changes a weight.
+    """Verifies the file's checksums, which PyTorch writes but never checks: a flipped bit could change a weight.
 
-    PyTorch writes uncompressed entries, so that none can be larger than the file.
+    PyTorch writes uncompressed entries, so none can be larger than the file.
 
     Raises:
         ValueError: says what is wrong.
@@ -146,10 +146,10 @@ def _require_whole(path: Path) -> None:
         raise ValueError("it is no PyTorch checkpoint")
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        # A few compressed bytes can unpack to any size.
+        # A few compressed bytes can expand to any size.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is compressed, which PyTorch's are not")
-        # Overlapping entries can stand for many times the bytes of the file.
+        # Overlapping entries can add up to many times the file size.
         if sum(entry.file_size for entry in entries) > size:
             raise ValueError("its entries claim more bytes than it has")
         # Reads each entry once, and compares its CRC-32.
@@ -159,7 +159,7 @@ def _require_whole(path: Path) -> None:
 
 
 def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
-    """Refuses tensors far larger than the file, such as a view of one number as a million times a million.
+    """Refuses tensors far larger than the file, such as a view that repeats one number a trillion times.
 
     Raises:
         ValueError: says how large they are.
@@ -182,10 +182,10 @@ def model_card(
     metrics: Mapping[str, Any] = {},
     precision: str = "32-true",
 ) -> dict[str, Any]:
-    """Collects the plain values that, with the weights, make a checkpoint complete.
+    """Collects the plain values that complete a checkpoint's weights.
 
-    A network of `MODELS` is stored by name and architecture. For any other its configuration is stored, which is
-    followed only where the reader's own conf/ names the same code; and so for a loss.
+    A network of `MODELS` is stored by name and architecture, any other by its configuration. That is followed only if
+    the reader's own conf/ names the same code. The same holds for losses.
 
     Args:
         model: with its input layer, if it has one.
@@ -200,10 +200,10 @@ def model_card(
     """
     network, inputs = (model.network, model.inputs) if isinstance(model, WithInputs) else (model, None)
     names = {kind: name for name, kind in MODELS.items()}
-    # The exact class, as a subclass may compute something else.
+    # The exact class, as a subclass may compute other outputs.
     name = names.get(type(network))  # type: ignore[arg-type]
     architecture = getattr(network, "architecture", None)
-    # An activation of one's own is an object, which only its configuration describes.
+    # The user's own activation is an object, which only the configuration describes.
     if any(type(value) not in PLAIN for _, value in _leaves(architecture)):
         name = None
     return {
@@ -211,7 +211,7 @@ def model_card(
         "model": {
             "name": name or OWN,
             "architecture": architecture if name else dict(model_config),
-            # The bins are among the weights.
+            # The bins are stored with the weights.
             **({"numeric_embedding": inputs.options} if isinstance(inputs, EmbeddedInputs) else {}),
         },
         "task": task.as_dict(),
@@ -228,7 +228,7 @@ def model_card(
 
 
 class Predictor(nn.Module):
-    """A trained network with its preprocessing: raw values -> probabilities (B, C), or values (B, 1).
+    """Combines a trained network with its preprocessing: raw values -> probabilities (B, C), or values (B, 1).
 
     Raw values are features (B, F); for a table, numbers (B, P) with NaN for missing, and category codes (B, Q).
     """
@@ -246,7 +246,7 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
 
     Args:
         path: of best.ckpt or last.ckpt.
-        model: an untrained network of the same architecture; needed only if neither `MODELS` nor conf/ has it.
+        model: an untrained network of the same architecture; only needed if neither `MODELS` nor conf/ has it.
 
     Raises:
         UserError: the file is no checkpoint of this project, its parts do not match, or `model` must be given.
@@ -255,7 +255,7 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Reads the card of a checkpoint, and the network's weights under "weights", by the network's own names.
+    """Reads a checkpoint's card, with the network's weights under "weights", by the network's own names.
 
     Raises:
         UserError: the file is no checkpoint of this project.
@@ -269,7 +269,7 @@ def read_card(path: Path) -> dict[str, Any]:
         )
     named = state.items() if isinstance(state, Mapping) else ()
 
-    def part(prefix: str) -> dict[str, Any]:  # of the learner
+    def part(prefix: str) -> dict[str, Any]:  # the learner's
         return {name.removeprefix(prefix): value for name, value in named if str(name).startswith(prefix)}
 
     return {**card, "weights": part("model."), "loss_weights": part("objective.")}
@@ -291,7 +291,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
                 f"the options of that run with train=false start_from={path}, which tests it by its own code",
             )
         parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
-        # One's own is described by the configuration that builds it; earlier releases kept none.
+        # The user's own embedding is described by its configuration; earlier releases stored none.
         known = [part["name"] in MODELS or "_target_" in part["architecture"] for part in parts]
         if model is None and not all(known):
             raise UserError(
@@ -323,12 +323,12 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
             return WithInputs(inputs, network)
 
         def build() -> nn.Module:
-            # Each member of an ensemble has its own input layer, as embeddings are learned.
+            # Each member of an ensemble has its own input layer, as it may hold learned embeddings.
             is_ensemble = model is None and described["name"] == "ensemble"
             return Ensemble([build_part(part) for part in parts], task.kind) if is_ensemble else build_part(described)
 
         if model is None:
-            # Before memory is taken for the weights.
+            # Before memory for the weights is allocated.
             _require_shapes(build, card, parts)
         network = build()
         network.load_state_dict(card["weights"])
@@ -341,7 +341,7 @@ def with_new_options(kind: type[nn.Module], stored: Mapping[str, Any]) -> dict[s
     """Returns a stored architecture with the options that the class has gained since, as conf/model has them."""
     architecture = dict(stored)
     parameters = inspect.signature(kind).parameters
-    # One with a default in Python is left to it.
+    # Options with a default in Python keep it.
     new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()
     for path in sorted(CONF.glob("*.yaml")) if new else ():
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -353,12 +353,12 @@ def with_new_options(kind: type[nn.Module], stored: Mapping[str, Any]) -> dict[s
 
 @contextmanager
 def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
-    """Turns errors from an incomplete or wrong card into a refusal."""
+    """Turns errors from an incomplete or wrong card into a `UserError`."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # a card made by somebody else may raise anything
+    except Exception as error:  # somebody else's card may raise anything
         raise UserError(
             f"a checkpoint's card must describe its {what}", f"{checkpoint}: {error!r}", "another checkpoint"
         ) from None
@@ -369,7 +369,7 @@ def _require_shapes(
 ) -> None:
     """Compares the shapes of weights with those of a network on the meta device.
 
-    A card can describe a network that does not fit into memory. On the meta device building it takes none.
+    A card can describe a network that does not fit into memory. On the meta device it takes none.
     """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
     # Millions of layers would take long to build, even on the meta device.
@@ -387,7 +387,7 @@ def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
     """Builds the preprocessing by its name. A name outside this table is never imported."""
     if plain["name"] == "table":
         require_part("tables", "a run that was trained on a table", "another run")
-        from mlplab.data.table.table_preprocessing import TablePreprocessing  # brings polars, which only tables need
+        from mlplab.data.table.table_preprocessing import TablePreprocessing  # imports polars, which only tables need
 
         preprocessing: Preprocessing = TablePreprocessing.from_dict(plain)
         return preprocessing

@@ -1,4 +1,4 @@
-"""Asks git for the commit of the project, without running programs that a repository or the environment names.
+"""Gets the project's commit from git, without running programs that a repository or the environment names.
 
 The manual lists the settings by which git runs programs: https://git-scm.com/docs/git-config.
 """
@@ -19,12 +19,12 @@ FOLDERS = (
     r"C:\Program Files\Git\cmd",
     str(Path(sys.prefix) / "bin"),
 )
-"""Folders to search for git. PATH is not trusted: a configuration can set it by `hydra.job.env_set`."""
+"""Folders to search for git. PATH is not trusted, as a configuration can set it by `hydra.job.env_set`."""
 
 SETTINGS = {
-    "core.fsmonitor": "false",  # a program that says which files have changed
+    "core.fsmonitor": "false",  # a program that reports changed files
     "core.hooksPath": os.devnull,
-    "protocol.allow": "never",  # of a partial clone, what is missing would be fetched by any program
+    "protocol.allow": "never",  # any program could fetch the missing objects of a partial clone
     "core.sshCommand": "false",
     "core.gitProxy": "",
     "credential.helper": "",
@@ -37,7 +37,7 @@ SETTINGS = {
 
 OF_A_FILTER = {"clean": "", "smudge": "", "process": "", "required": "false"}
 
-# In a submodule git would follow that one's own configuration.
+# In a submodule, git would follow the submodule's own configuration.
 STATUS = ("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--ignore-submodules=all")
 COMMIT = "# branch.oid "
 
@@ -46,9 +46,9 @@ SECONDS = 10
 
 @functools.cache
 def describe_commit(root: Path) -> dict[str, Any] | None:
-    """Returns the commit, and whether files differ from it; None outside a repository or without git.
+    """Returns the commit and whether files differ from it; None outside a repository or without git.
 
-    The result is cached: a process runs the code that it has imported, whatever is committed later.
+    The result is cached, as a process runs the code that it has imported, whatever is committed later.
 
     Args:
         root: the project.
@@ -68,13 +68,13 @@ def describe_commit(root: Path) -> dict[str, Any] | None:
 
 
 def find_git() -> Path | None:
-    """Returns git's absolute path; None where it is in none of `FOLDERS`."""
+    """Returns git's absolute path; None if it is in none of `FOLDERS`."""
     paths = [Path(folder) / name for folder in FOLDERS for name in ("git", "git.exe")]
     return next((path for path in paths if path.is_absolute() and path.is_file() and os.access(path, os.X_OK)), None)
 
 
 def _without_filters(git: Path, root: Path) -> Iterator[tuple[str, str]]:
-    """Yields settings that turn off the filters of a repository, as git runs them to compare files.
+    """Yields settings that turn off a repository's filters, which git runs to compare files.
 
     Filters of the user's own configuration stay.
     """
@@ -87,7 +87,7 @@ def _without_filters(git: Path, root: Path) -> Iterator[tuple[str, str]]:
         return
     for scope, name in zip(parts[::2], parts[1::2], strict=False):
         if scope not in ("system", "global"):
-            if "=" in name:  # -c would take it for the end of the name
+            if "=" in name:  # -c would take "=" for the end of the name
                 raise subprocess.SubprocessError(f"{name} cannot be turned off")
             for option, value in OF_A_FILTER.items():
                 yield f"{name.rpartition('.')[0]}.{option}", value
@@ -98,10 +98,10 @@ def _ask(git: Path, root: Path, settings: Mapping[str, str], *arguments: str) ->
         "PATH": os.pathsep.join(FOLDERS),
         "HOME": _home(),
         "LC_ALL": "C",
-        "GIT_OPTIONAL_LOCKS": "0",  # a run that is killed meanwhile would leave the index locked
+        "GIT_OPTIONAL_LOCKS": "0",  # a run killed meanwhile would leave the index locked
         "GIT_NO_LAZY_FETCH": "1",
     }
-    if "SYSTEMROOT" in os.environ:  # Windows starts no process without it
+    if "SYSTEMROOT" in os.environ:  # Windows cannot start a process without it
         environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     command = [str(git), "--no-pager", *options, "-C", str(root), *arguments]

@@ -1,4 +1,4 @@
-"""Claims the directory of a run for one process, and keeps its current state in status.json."""
+"""Claims a run's directory for one process, and records its state in status.json."""
 
 import contextlib
 import copy
@@ -46,7 +46,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        # The current folder may change while the run goes on.
+        # The current folder may change during the run.
         self.path = path.absolute()
         self.checkpoints = self.path / CHECKPOINTS
         self.tensorboard = self.path / TENSORBOARD
@@ -73,12 +73,12 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             require_ordinary(self.path)
             if any(_is_of_a_run(entry) for entry in self.path.iterdir()) and not never_began(self.path):
-                # The more telling message, if a process is still at work there.
+                # This message is more precise if a process is still at work there.
                 require_free(self._lock.path)
                 raise FileExistsError
             require_room(self.path, room, "freeing some space, or paths.logs=SOMEWHERE_ELSE")
             self._lock.acquire()
-            if never_began(self.path):  # asked again: only now can no other process begin there
+            if never_began(self.path):  # checked again, as only now no other process can begin there
                 _clear_beginning(self.path)
             os.close(os.open(self.path / STATUS, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             self.checkpoints.mkdir(exist_ok=True)
@@ -92,7 +92,7 @@ class RunDirectory:
             found = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
             raise UserError("a run must have a directory of its own", f"{self.path} {found}", "another name") from None
         except OSError as error:
-            if self._lock.is_held:  # this process has made everything in it
+            if self._lock.is_held:  # this process made everything in it
                 self.release()
                 for name in (STATUS, LOCK):
                     (self.path / name).unlink(missing_ok=True)
@@ -109,7 +109,7 @@ class RunDirectory:
         """
         require_ordinary(self.path)
         try:
-            # Before anything else: leftovers and status may be those of a process at work.
+            # First, as leftovers and status may belong to a process at work.
             last = self._lock.acquire()
             require_room(self.path, room, "freeing some space, then the same command")
             for folder in (self.checkpoints, self.figures):
@@ -121,14 +121,14 @@ class RunDirectory:
             self.release()
             if isinstance(error, UserError):
                 raise
-            # The run lies there, so another folder would not do.
+            # The run is there, so another folder is no remedy.
             raise not_writable(
                 "the run's directory", self.path, error, f"chmod -R u+w {shlex.quote(str(self.path))}"
             ) from None
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
         self._former = copy.deepcopy(self._status), self._stamps()
-        # They describe an end that no longer holds.
+        # They describe an end that no longer applies.
         for name in ("ended", "infeasible", "pruned"):
             self._status.pop(name, None)
         resumed = self._status.get("resumed", 0) + 1
@@ -136,7 +136,7 @@ class RunDirectory:
 
     @property
     def why_gone(self) -> str | None:
-        """Says that somebody has moved or deleted the directory that this process holds; None if nobody has."""
+        """Returns a message if the directory that this process holds was moved or deleted; else None."""
         if not self._lock.is_held or self._lock.path.exists():
             return None
         return (
@@ -171,7 +171,7 @@ class RunDirectory:
     def begin_phase(self, name: str) -> None:
         """Ends the current phase and begins another; status.json holds the seconds of each."""
         self.end_phase()
-        # The wall clock may be set meanwhile.
+        # The wall clock may be changed meanwhile.
         self._phase = (name, time.perf_counter())
 
     def end_phase(self) -> None:
@@ -182,25 +182,25 @@ class RunDirectory:
             self._phase = None
 
     def _stamps(self) -> list[int]:
-        """Returns when the results and the checkpoints to resume from were last written."""
+        """Returns when results and checkpoints to resume from were last written."""
         paths = (self.path / RESULT, self.checkpoints / "last.ckpt")
         return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
 
     def end(self, state: str, reason: str, *, is_refused: bool = False, **also: Any) -> None:
-        """Writes the final state, `finished`, `failed` or `stopped`, and the reason; unlocks the directory.
+        """Writes the final state (`finished`, `failed` or `stopped`) and the reason; unlocks the directory.
 
-        A finished run that was resumed, and failed before it saved anything new, stays finished.
+        A finished run that was resumed stays finished if it failed before it saved anything new.
 
         Args:
             state: of the three.
             reason: in one line.
-            is_refused: whether a mistake of the user ended it; then every resumed run keeps the state that it had.
+            is_refused: whether a user's mistake ended it; a resumed run then keeps its former state.
             **also: other entries of status.json.
 
         Raises:
             RunFailed: a finished run has lost its directory.
         """
-        if state == "finished" and (gone := self.why_gone):  # a short run may not have noticed
+        if state == "finished" and (gone := self.why_gone):  # a short run may not have noticed before
             raise RunFailed(gone)
         self.end_phase()
         former, stamps = self._former or ({}, None)
@@ -212,29 +212,29 @@ class RunDirectory:
         try:
             write_json(self.path / STATUS, self._status)
         except OSError:
-            # A full disk has no room for a new file, but the old one can be overwritten.
+            # On a full disk, the old file can still be overwritten in place.
             _write_in_place(self.path / STATUS, json.dumps(self._status, indent=2).encode())
-        # Locked until the state is on the disk: whoever takes the lock next reads how the run ended.
+        # Locked until the state is on the disk, so that the next holder reads how the run ended.
         once_flushed(self.release)
 
 
 def _write_in_place(path: Path, content: bytes) -> None:
-    """Overwrites a JSON file within the disk blocks that it already has.
+    """Overwrites a JSON file within its allocated disk blocks.
 
     Raises:
         OSError: the content needs more; the file is unchanged.
     """
     with path.open("r+b", buffering=0) as file:
         about = os.fstat(file.fileno())
-        # st_blocks counts 512 bytes each, whatever the file system's own blocks are.
+        # st_blocks counts 512 bytes each, whatever the file system's block size.
         if len(content) > max(about.st_size, getattr(about, "st_blocks", 0) * 512):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        file.write(content.ljust(about.st_size))  # padded by blanks, so that no old text ever follows the JSON
+        file.write(content.ljust(about.st_size))  # padded by blanks, so that no old text follows the JSON
         file.truncate(len(content))
 
 
 def never_began(directory: Path) -> bool:
-    """Returns whether a run ended there before its manifest and configuration were written, by a kill or an error.
+    """Returns whether a run ended there, by a kill or an error, before it wrote manifest and configuration.
 
     Nothing was learned until then, so another run may begin there.
     """
@@ -247,19 +247,19 @@ def never_began(directory: Path) -> bool:
 
 
 def _clear_beginning(directory: Path) -> None:
-    """Removes what a run writes before its manifest, and nothing else."""
+    """Removes only the files that a run writes before its manifest."""
     remove_temporary_files(directory)
     for entry in (directory / name for name in (*BEFORE_TRAINING, CONFIG.parts[0])):
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name not in (STATUS, LOG):  # Hydra may have opened the log of the next run
+        elif entry.name not in (STATUS, LOG):  # Hydra may have opened the next run's log
             entry.unlink(missing_ok=True)
-    # Last, as a kill before it leaves a beginning that is recognised.
+    # Last, so that a kill before it leaves a recognisable beginning.
     (directory / STATUS).unlink()
 
 
 def require_room(directory: Path, room: int, hint: str) -> None:
-    """Refuses a disk that is too full for the files of a run, before it begins or goes on; `hint` says what to try.
+    """Refuses a disk that is too full for a run's files, before the run begins or resumes.
 
     Raises:
         NoRoom: says how much is free.
@@ -274,6 +274,6 @@ def require_room(directory: Path, room: int, hint: str) -> None:
 
 
 def _is_of_a_run(entry: Path) -> bool:
-    """Returns whether a file cannot exist before a run claims the directory: neither hidden nor Hydra's empty log."""
+    """Returns whether a file belongs to a run: it is neither hidden nor Hydra's empty log."""
     is_empty_log = entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size
     return not entry.name.startswith(".") and not is_empty_log

@@ -1,4 +1,4 @@
-"""A run that an earlier launch of its sweep, or of its job of SLURM, has begun or finished."""
+"""Finds a run that an earlier launch of its sweep or SLURM job has begun or finished."""
 
 import math
 from pathlib import Path
@@ -16,14 +16,14 @@ from mlplab.runs.run_reading import found_before, read_result, read_state
 from mlplab.runs.untrusted_config import read_yaml
 
 HOW = "MLPLAB_JOB"
-"""Variable of the environment that tells the command of a job whether to `begin` or to `resume`."""
+"""Environment variable that tells a job's command whether to `begin` or to `resume`."""
 
 
 def begun_before(directory: Path, config: DictConfig) -> bool:
-    """Returns whether the job in a directory has begun in an earlier launch of its sweep, and goes on.
+    """Returns whether the job in a directory began in an earlier launch of its sweep, and is to resume.
 
     Raises:
-        UserError: it was begun with another configuration, or its directory holds links or lacks files.
+        UserError: it began with another configuration, or its directory holds links or lacks files.
     """
     require_ordinary(directory)
     if not (directory / STATUS).exists() or never_began(directory):
@@ -36,14 +36,14 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
         )
     then: Any = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
     now: Any = OmegaConf.to_container(config, resolve=False)
-    # What conf/ has gained since was told for the whole sweep; what is typed was compared there.
+    # New options of conf/ were reported for the whole sweep, and typed ones compared there.
     may_differ = (*MAY_DIFFER, *found_before(directory))
     require_same(extended(then, now), now, directory.name, may_differ)
     return True
 
 
 def objective_of_finished(directory: Path) -> float | None:
-    """Reads the objective of a job that has finished; returns None where the job must run."""
+    """Returns the objective of a finished job; None if the job must run."""
     if read_state(directory).name not in ("finished", "pruned"):
         return None
     objective = read_result(directory).get("objective")

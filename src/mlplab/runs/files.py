@@ -23,24 +23,24 @@ from mlplab.errors import UserError, printable
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system: the process named in a lock file counts as its holder
+except ImportError:  # no file locks on this system: the process named in a lock file counts as holder
     fcntl = None  # type: ignore[assignment]
 
 LARGEST = 64_000_000
-"""Most bytes of a file to read; sweep.json of ten thousand jobs has a tenth of it."""
+"""Maximum of bytes to read from a file; sweep.json of ten thousand jobs has a tenth of it."""
 
 FULL = 1_000_000
-"""Free bytes below which a failed write counts as a full disk, whatever PyTorch's message is."""
+"""Free bytes below which a failed write counts as a full disk, whatever PyTorch's message says."""
 
 OLD = 3600.0
-"""Seconds after which a temporary file counts as left over, where no lock tells."""
+"""Seconds after which a temporary file counts as left over, on systems without locks."""
 
 FORMULA_STARTS = ("=", "+", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "-")
 """Characters with which spreadsheets begin a formula, in any width (OWASP, "CSV Injection")."""
 
 
 def timestamp() -> str:
-    """Returns the time in UTC, as the files of runs and sweeps contain it."""
+    """Returns the time in UTC, in the format of the files of runs and sweeps."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -52,7 +52,7 @@ def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
     """
     # Not `stat`, which would follow a link to any file.
     about = path.lstat()
-    if not stat.S_ISREG(about.st_mode):  # reading a pipe would block, a device may have no end
+    if not stat.S_ISREG(about.st_mode):  # a pipe would block, a device may have no end
         raise OSError(errno.EINVAL, "it is a link" if path.is_symlink() else "it is no ordinary file", str(path))
     if about.st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
@@ -60,7 +60,7 @@ def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object that somebody else may have made; empty if it is missing, unreadable or no object."""
+    """Reads an untrusted JSON object; empty if the file is missing, unreadable or not an object."""
     try:
         content = json.loads(read_ordinary(path))
     # Deeply nested JSON exceeds Python's limit of recursion.
@@ -78,7 +78,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     rows = text.splitlines()
     with contextlib.suppress(ValueError, RecursionError):
-        # All at once takes half of the time.
+        # Parsing all lines at once takes half the time.
         lines = json.loads(f"[{','.join(rows)}]")
         rows = []
     for line in rows:
@@ -140,7 +140,7 @@ class _Written:
     keep: Path | None
 
     def rename(self) -> None:
-        # First the second name, then the replacement: a kill in between leaves both names with a complete file.
+        # The second name first, so that a kill in between leaves a complete file under both names.
         if self.keep is not None and self.path.exists():
             _keep(self.path, self.keep)
         if self.replace:
@@ -160,7 +160,7 @@ class _Batch:
     def finish(self) -> None:
         try:
             own = {file.path for file in self.written}  # they do not exist under their final names yet
-            # Before the renames: a file renamed earlier could be empty after a crash of the machine.
+            # Before the renames, or a renamed file could be empty after a crash of the machine.
             _flush([*(file.temporary for file in self.written), *(path for path in self.others if path not in own)])
             for file in self.written:
                 with _passing_over_loss_of(file.path.parent):
@@ -169,7 +169,7 @@ class _Batch:
             for file in self.written:
                 file.temporary.unlink(missing_ok=True)
             raise
-        # The names stand in the folders, which are flushed by themselves.
+        # Names are stored in the folders, which must be flushed too.
         folders = list(dict.fromkeys(file.path.parent for file in self.written))
         _flush(folders, folders)
         for action in self.actions:
@@ -179,7 +179,7 @@ class _Batch:
 _batch: ContextVar[_Batch | None] = ContextVar("_batch", default=None)
 
 AT_ONCE = 32
-"""Files to flush at the same time: flushing many takes little longer than one."""
+"""Files to flush in parallel: many take little longer than one."""
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def flushed_together() -> Iterator[None]:
     read a deferred file before. Errors of `write_atomically` are raised at its end. If an exception leaves the block,
     the files written so far are kept.
     """
-    # Nested blocks end with the outermost one.
+    # Nested blocks are flushed with the outermost one.
     if _batch.get() is not None:
         yield
         return
@@ -199,7 +199,7 @@ def flushed_together() -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the end, so that its actions write at once.
+        # Reset first, so that the final actions write at once.
         _batch.reset(token)
         batch.finish()
 
@@ -214,7 +214,7 @@ def flush(path: Path) -> None:
 
 
 def once_flushed(action: Callable[[], object]) -> None:
-    """Calls a function now, or after `flushed_together` has ended without an error."""
+    """Calls a function now, or once `flushed_together` has ended without an error."""
     batch = _batch.get()
     if batch is None:
         action()
@@ -252,7 +252,7 @@ def write_atomically(
         # Not by `tempfile`, which sets mode 0600: files of a run shall have the user's default permissions.
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         try:
-            # The system unlocks it when this process ends: an unlocked file is left over from a killed process.
+            # The system unlocks it when this process ends, so an unlocked file is left over from a killed process.
             lock_file(descriptor)
             write(temporary)
         finally:
@@ -270,7 +270,7 @@ def write_atomically(
 
 def _flush(paths: Sequence[Path], folders: Sequence[Path] | None = None) -> None:
     folders = [path.parent for path in paths] if folders is None else folders
-    if len(paths) < 2:  # without a pool of threads, which takes longer to start
+    if len(paths) < 2:  # a pool of threads would take longer to start
         for path, folder in zip(paths, folders, strict=True):
             _flush_one(path, folder)
         return
@@ -280,7 +280,7 @@ def _flush(paths: Sequence[Path], folders: Sequence[Path] | None = None) -> None
 
 def _flush_one(path: Path, folder: Path) -> None:
     with _passing_over_loss_of(folder):
-        # A folder can be opened for reading only, and fsync needs no more.
+        # A folder can be opened for reading only, which suffices for fsync.
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -290,9 +290,9 @@ def _flush_one(path: Path, folder: Path) -> None:
 
 @contextmanager
 def _passing_over_loss_of(folder: Path) -> Iterator[None]:
-    """Passes over errors of a folder that somebody has moved or deleted within the block, as could be just after it.
+    """Ignores errors from a folder that was moved or deleted within the block.
 
-    The next write there fails, and says so. The files of others, which are flushed together with it, are kept.
+    The next write there reports it. Files of other folders in the same flush are kept.
     """
     try:
         yield
@@ -324,11 +324,11 @@ def remove_temporary_files(directory: Path, name: str | None = None) -> None:
         if match is None or name not in (None, match[1]):
             continue
         with contextlib.suppress(OSError):
-            # A link that somebody has put there is not followed.
+            # Links are not followed.
             descriptor = os.open(leftover, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
                 is_left = lock_file(descriptor)
-                if is_left is None:  # no locks here: whatever is being written is young
+                if is_left is None:  # without locks, the age decides: a file that is being written is young
                     is_left = time.time() - os.fstat(descriptor).st_mtime > OLD
                 if is_left:
                     leftover.unlink()
@@ -337,7 +337,7 @@ def remove_temporary_files(directory: Path, name: str | None = None) -> None:
 
 
 def _keep(path: Path, keep: Path) -> None:
-    """Links the file under a second name, which it keeps when the first is replaced."""
+    """Links the file under a second name, which remains when the first is replaced."""
     link = _temporary(keep)
     try:
         os.link(path, link)
@@ -345,7 +345,7 @@ def _keep(path: Path, keep: Path) -> None:
         path.replace(keep)
     else:
         link.replace(keep)
-        link.unlink(missing_ok=True)  # it stays if both names were one file already, after a kill here
+        link.unlink(missing_ok=True)  # remains if both names were one file already, after a kill at this point
 
 
 def _rename_without_replacing(temporary: Path, path: Path) -> None:
@@ -374,7 +374,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def as_json(content: dict[str, Any]) -> str:
     """Formats JSON with indentation; numbers that are not finite become null."""
-    # An infinite number that is overlooked raises, as other programs could not read the file.
+    # Raises on any remaining non-finite number, which other programs could not read.
     return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 

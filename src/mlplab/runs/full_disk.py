@@ -1,4 +1,4 @@
-"""Explains errors of a full disk while a checkpoint is written."""
+"""Explains write errors of checkpoints, such as a full disk."""
 
 import shutil
 from collections.abc import Iterator

@@ -16,19 +16,19 @@ from mlplab.runs.checkpoint import read_checkpoint
 log = logging.getLogger("mlplab")
 
 SHOWN = 6
-"""Names of weights to list."""
+"""Maximum of weight names to list."""
 
 
 def load_weights(path: Path, learner: pl.LightningModule, *, all_of_them: bool = False) -> str:
-    """Loads the weights of a run or a checkpoint file that fit by name and shape; returns what matched and what not.
+    """Loads those weights of a run or checkpoint that fit by name and shape; describes which matched and which not.
 
-    Names count without `model.` and `network.`, so that a network keeps its weights behind another input layer, and
-    a state dict that was saved by itself can be read.
+    Names are compared without `model.` and `network.`, so that weights also fit behind another input layer, or from a
+    plain state dict.
 
     Args:
         path: of a run's directory, or of a checkpoint.
-        learner: whose other weights stay as they are.
-        all_of_them: whether each weight must be there.
+        learner: takes the weights; its others stay as they are.
+        all_of_them: whether every weight must be there.
 
     Raises:
         UserError: the file cannot be read, no weight fits, or not all of them.

@@ -19,11 +19,11 @@ from mlplab.runs.signals import HANDLED, name_of
 from mlplab.slurm import is_repetition
 
 PATIENCE = 2.0
-"""Seconds to wait for training to begin after a signal; then the process ends without waiting for others."""
+"""Seconds after a signal to wait for training to begin; then the process ends without the others."""
 
 
 class Interruption:
-    """Receives signals, and records which one has stopped the run.
+    """Receives signals, and records which one stopped the run.
 
     Args:
         leads: whether this process decides for all processes of the run.
@@ -48,7 +48,7 @@ class Interruption:
         return 128 + int(self.received or 0)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Handles a signal: during training the current step finishes; otherwise, or a second time, the run ends.
+        """Handles a signal: the first one during training lets the current step finish; any other ends the run.
 
         Raises:
             RunStopped: ends the run here.
@@ -66,14 +66,14 @@ class Interruption:
         loop_of(self._trainer).stop_requested = True
 
     def install(self) -> None:
-        """Handles signals from now on; of several processes on a machine, only the first one does."""
+        """Installs the handlers; of several processes on a machine, only the first handles signals."""
         for number in HANDLED:
-            # A terminal sends Ctrl-C to every process in it: the others of this machine stop with the first.
+            # A terminal sends Ctrl-C to all its processes; the others on this machine stop with the first.
             _set_handler(number, self.handle if self.leads or is_first_of_node() else signal.SIG_IGN)
 
     @contextmanager
     def finishing_the_step(self, trainer: pl.Trainer) -> Iterator[None]:
-        """Makes a signal finish the current step, save, and end the training.
+        """Lets a signal finish the current step, save, and end the training.
 
         Several processes stop together. A terminal sends Ctrl-C to each of them; if each stopped by itself, the
         others would wait for it.
@@ -84,13 +84,14 @@ class Interruption:
 
                 def before_run() -> None:
                     begin()
-                    # Replaces Lightning's handler for SIGTERM, which breaks off the step and lets other processes wait.
+                    # Replaces Lightning's handler for SIGTERM, which aborts the step and leaves other processes
+                    # waiting.
                     self.install()
 
                 loop_of(trainer).before_run = before_run
                 yield
         except TrainingStopped:
-            self.received = self.received or signal.SIGTERM  # another process has received the signal
+            self.received = self.received or signal.SIGTERM  # another process received the signal
         finally:
             self._trainer, self._has_trained = None, True
 
@@ -98,7 +99,7 @@ class Interruption:
     def _heeded_while_waiting(self, trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
         """Ends the process if a signal arrives before training begins, even while Python cannot run handlers.
 
-        Processes wait for each other inside PyTorch, for up to half an hour, and no handler runs meanwhile. So a
+        Processes may wait for each other inside PyTorch for half an hour, and no Python handler runs meanwhile. So a
         thread reads signals from a pipe.
 
         Yields:
@@ -119,14 +120,14 @@ class Interruption:
                     self._end_from_thread(trainer, signal.Signals(received[0]))
             os.close(reader)
 
-        # A daemon, as the end of the process must not wait for a signal.
+        # A daemon, as the process must not wait for a signal in order to end.
         threading.Thread(target=watch, daemon=True).start()
         try:
             yield begun.set
         finally:
             begun.set()
             signal.set_wakeup_fd(before)
-            # The thread then reads nothing, and ends.
+            # The thread then reads the end of the pipe, and ends.
             os.close(writer)
 
     def _end_from_thread(self, trainer: pl.Trainer, number: signal.Signals) -> NoReturn:
@@ -139,7 +140,7 @@ class Interruption:
             self.end(message)
             print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
         finally:
-            # Within a thread, sys.exit ends the thread alone.
+            # In a thread, sys.exit would end only the thread.
             os._exit(128 + number)
 
 

@@ -14,4 +14,4 @@ FIGURES = "figures"
 TENSORBOARD = "tensorboard"
 
 BEFORE_TRAINING = {STATUS, LOG, MANIFEST, CHECKPOINTS, FIGURES, TENSORBOARD, "csv", "data.json"}
-"""Files and folders that a run may make before it has written both manifest and configuration."""
+"""Files and folders that a run may make before manifest and configuration are written."""

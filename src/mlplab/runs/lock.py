@@ -15,10 +15,10 @@ REQUIREMENT = "a run's directory must be used by one process at a time"
 
 
 class Lock:
-    """A lock file that one process holds while it lives.
+    """A lock file that one process holds during its lifetime.
 
-    The operating system releases the lock when the process ends in any way. If the file still names a holder then,
-    that process died. On file systems without locks, the lock counts as held while the named process is alive.
+    The operating system releases the lock however the process ends. If the file still names a holder then, that process
+    died. On file systems without locks, the lock counts as held while the named process is alive.
 
     Args:
         path: of the file.
@@ -30,7 +30,7 @@ class Lock:
         self._descriptor: int | None = None
 
     def acquire(self) -> dict[str, Any] | None:
-        """Takes the lock; returns the previous holder if it died without releasing it.
+        """Acquires the lock; returns the previous holder if it died without releasing it.
 
         Raises:
             UserError: another process holds the lock.
@@ -68,18 +68,18 @@ def require_free(path: Path) -> None:
         UserError: names the process that holds it, and its host.
     """
     try:
-        # Without O_CREAT: looking at a directory must not put a file into it.
+        # Without O_CREAT, as a check must not create a file.
         descriptor = os.open(path, os.O_RDWR)
     except OSError:  # the file is missing or cannot be opened
         return
     try:
         _take(descriptor, path.parent, REQUIREMENT)
     finally:
-        os.close(descriptor)  # which unlocks it
+        os.close(descriptor)  # closing unlocks it
 
 
 def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] | None:
-    """Locks an open lock file; returns the holder that it names, which is one that died.
+    """Locks an open lock file; returns the dead holder that it names, if any.
 
     Raises:
         UserError: another process holds the lock.
@@ -88,18 +88,18 @@ def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] 
     if is_locked is None:  # a file system without locks
         is_here = holder is not None and holder.get("host") == socket.gethostname()
         is_locked = holder is None or (is_here and not is_alive(holder.get("process")))
-        # A job of SLURM that was queued again, maybe on another machine: SLURM has ended it before.
+        # A requeued SLURM job, maybe on another machine: SLURM ended its former process before.
         is_locked = is_locked or bool(holder and job_number() and holder.get("slurm") == job_number())
     if not is_locked:
         raise UserError(requirement, f"{directory} is in use by {_described(holder)}", _how_to_free(holder))
-    return _holder(descriptor)  # read again: the holder may have released it in between
+    return _holder(descriptor)  # read again, as the holder may have released it in between
 
 
 def _described(holder: dict[str, Any] | None) -> str:
     """Names the process that holds a lock: `process 4242 on gpu1, since 2026-05-01 12:30 UTC`."""
     if holder is None:
         return "another process"
-    since = str(holder.get("since", ""))[:16].replace("T", " ")  # releases before 0.6 did not note it
+    since = str(holder.get("since", ""))[:16].replace("T", " ")  # releases before 0.6 did not record it
     return f"process {holder.get('process')} on {holder.get('host')}{f', since {since} UTC' if since else ''}"
 
 
@@ -117,7 +117,7 @@ def is_alive(process: Any) -> bool:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, TypeError, OverflowError):
         return False
-    # The process exists, and belongs to another user.
+    # The process exists but belongs to another user.
     except PermissionError:
         return True
     return True

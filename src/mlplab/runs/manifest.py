@@ -1,4 +1,4 @@
-"""Describes code, versions, data and hardware of a run, to compare it with another."""
+"""Describes code, versions, data and hardware of a run, for comparisons."""
 
 import contextlib
 import functools
@@ -35,10 +35,10 @@ CODE = ("train.py", "src", "conf")
 """Files and folders of the project that affect a run."""
 
 NOT_CODE = ("__pycache__", ".egg-info")
-"""Endings of folders that are generated from code."""
+"""Endings of generated folders, which are not code."""
 
 LARGEST = 1_000_000
-"""Most bytes of a file to hash by content; larger ones are hashed by size and time."""
+"""Maximum of bytes to hash by content; larger files are hashed by size and time."""
 
 
 def describe_environment(root: Path) -> dict[str, Any]:
@@ -49,29 +49,29 @@ def describe_environment(root: Path) -> dict[str, Any]:
     """
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        # Relative paths of the command start there.
+        # Relative paths in the command start there.
         "working_directory": os.getcwd(),
         "git": describe_commit(root),
         "code": code_digest(root),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "hardware": {
             "host": socket.gethostname(),
-            # Not platform.platform(), which runs `uname` of the PATH.
+            # Not platform.platform(), which runs `uname` from the PATH.
             "platform": "-".join((platform.system(), platform.release(), platform.machine())),
             "processor": _processor(),
             "cores": os.cpu_count(),
-            # A job of a sweep is given its own.
+            # A sweep's job has its own command.
             "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         },
-        # Sums over several threads are added in another order, which changes the last bits.
+        # Several threads add sums in another order, which changes the last bits.
         "threads": torch.get_num_threads(),
         "waiting_threads": os.environ.get("OMP_WAIT_POLICY", "as set by GOMP_SPINCOUNT or KMP_BLOCKTIME").lower(),
     }
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Lists the differences of two environments that can change the last bits of a result, a line each.
+    """Lists differences between two environments that can change the last bits of a result, one per line.
 
     Both are results of `describe_environment`; `then` may lack entries.
     """
@@ -88,7 +88,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if then.get("code") and _at(then, ("git",)) == _at(now, ("git",)):  # otherwise listed already
         compared["code that is not committed"] = ("code",)
     lines = []
-    # A stack multiplies the matrices of several networks at once, whose sums may be added in another order.
+    # A stack multiplies matrices of several networks at once, and may add sums in another order.
     if bool(then.get("stacked")) != bool(now.get("stacked")):
         lines.append("in a stack then, alone now" if then.get("stacked") else "alone then, in a stack now")
     for name, keys in compared.items():
@@ -122,24 +122,24 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def code_digest(root: Path) -> str:
-    """Returns a digest of the code that affects a run, committed or not.
+    """Returns a digest of all code that affects a run, committed or not.
 
-    It reads files itself, as git would run filters of the repository. The result is cached, as a process runs the code
-    that it has imported.
+    It reads the files itself, as git would run the repository's filters. The result is cached, as a process runs the
+    code that it has imported.
     """
     digest, beginning = hashlib.sha256(), len(str(root))
-    # File systems list files in no fixed order.
+    # Sorted, as file systems list files in any order.
     for path in sorted(_files_of_code(str(root))):
         with contextlib.suppress(OSError):
             status = os.lstat(path)
             if not stat.S_ISREG(status.st_mode):
                 continue
             large = status.st_size > LARGEST
-            # Reading a large file, such as data within src/, would delay the start of each run.
+            # A large file, such as data within src/, would delay the start of each run.
             content = repr((status.st_size, status.st_mtime_ns)).encode() if large else _content(path)
-            # With name and length in front, no other files give the same bytes.
+            # With name and length in front, other files cannot give the same bytes.
             digest.update(repr((path[beginning:], len(content))).encode() + content)
-    # 64 bits: enough to notice a change, which nobody makes on purpose.
+    # 64 bits are enough, as nobody forges a change on purpose.
     return digest.hexdigest()[:16]
 
 

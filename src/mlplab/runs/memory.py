@@ -1,4 +1,4 @@
-"""Explains errors of running out of memory."""
+"""Explains out-of-memory errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from mlplab.data.own_data import OwnData
 from mlplab.errors import RunFailed
 
 SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-"""Parts of PyTorch's messages for missing memory; not every device has an error class for it."""
+"""Parts of PyTorch's out-of-memory messages, as not every device has an error class for them."""
 
 
 @contextmanager
 def explain_out_of_memory(data: DataModule | OwnData) -> Iterator[None]:
-    """Turns errors of running out of memory into advice on the batch size.
+    """Turns out-of-memory errors into advice on the batch size.
 
     Raises:
         RunFailed: names the batch size, and suggests a smaller one.
@@ -32,4 +32,4 @@ def explain_out_of_memory(data: DataModule | OwnData) -> Iterator[None]:
 
 def _smaller(data: DataModule | OwnData) -> int:
     rows = int(data.n_rows["train"] or 1) if data.batch_size == "full" else int(data.batch_size)
-    return max(1, rows // 4)  # half of it may not be enough either
+    return max(1, rows // 4)  # half of it may still be too large

@@ -1,4 +1,4 @@
-"""Records a run: configuration, manifest, log, and the state in which it ends."""
+"""Records a run: configuration, manifest, log, and final state."""
 
 import contextlib
 import logging
@@ -34,9 +34,9 @@ LOGGERS = ("mlplab", "lightning.pytorch")
 
 @contextmanager
 def recording_run(directory: RunDirectory) -> Iterator[None]:
-    """Writes train.log, and the final state of the run however it ends."""
+    """Writes train.log, and the run's final state however it ends."""
     with ending_only_by_error(directory):
-        # If the log cannot be opened, the run still ends with a state in its status.json.
+        # If the log cannot be opened, the final state is still written to status.json.
         handler = train_log(directory.path)
     with logged(handler), ending(directory):
         variables = describe_env_file()
@@ -79,7 +79,7 @@ def ending(directory: RunDirectory) -> Iterator[None]:
         if directory.why_gone is None:
             _end(directory, error)
         gone = directory.why_gone
-        with contextlib.suppress(OSError):  # there may be a directory again, which a checkpoint has made
+        with contextlib.suppress(OSError):  # a checkpoint may have made the directory again
             directory.end("failed", gone)
         if isinstance(error, RunStopped | KeyboardInterrupt):
             raise RunStopped(gone, getattr(error, "status", 130)) from None
@@ -89,7 +89,7 @@ def ending(directory: RunDirectory) -> Iterator[None]:
 
 
 def _end(directory: RunDirectory, error: BaseException) -> NoReturn:
-    """Writes the state of a run that an error has ended, and raises the error, or what explains it."""
+    """Writes the state of a run that an error has ended, and raises the error or an explanation."""
     try:
         raise error
     except RunStopped as stopped:
@@ -99,7 +99,7 @@ def _end(directory: RunDirectory, error: BaseException) -> NoReturn:
         directory.end("stopped", "Ctrl-C")
         raise
     except BaseException as error:
-        # First, as a full disk raises many classes of errors, and the run can resume.
+        # First, as a full disk raises many classes of errors, but the run can resume.
         if is_disk_full(error):
             full = error if isinstance(error, DiskFull) else _disk_full(directory, error)
             log.error(str(full), exc_info=error)
@@ -113,14 +113,14 @@ def _end(directory: RunDirectory, error: BaseException) -> NoReturn:
             raise
         log.exception("the run failed")
         directory.end("failed", described(error))
-        if not isinstance(error, Exception):  # raised by the user's code: it must not end a whole sweep
+        if not isinstance(error, Exception):  # raised by user code: it must not end a whole sweep
             raise RuntimeError(_raised(error)) from error
         raise
 
 
 @contextmanager
 def ending_only_by_error(directory: RunDirectory) -> Iterator[None]:
-    """Does the same as `ending`, but keeps the directory locked if there is no error."""
+    """Does the same as `ending`, but without an error keeps the directory locked."""
     try:
         yield
     except BaseException as error:
@@ -155,12 +155,12 @@ def write_manifest(
     folder = (directory.path / CONFIG).parent
     folder.mkdir(exist_ok=True)
     if HydraConfig.initialized():  # not in a notebook or a test
-        # Not resolved, so that no value of the environment is written.
+        # Unresolved, so that no value from the environment is written.
         hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
         write_bytes(folder / "hydra.yaml", as_yaml({"hydra": hydra}).encode())
         write_bytes(folder / "overrides.yaml", as_yaml(HydraConfig.get().overrides.task).encode())
     text = as_yaml(config)
-    # Written after those two: a run can resume once it exists, and then has them as well.
+    # Last of the three: once it exists a run can resume, and needs the other two.
     write_bytes(directory.path / CONFIG, _signed(text.encode(), directory.path))
     write_json(
         directory.path / MANIFEST,
@@ -181,7 +181,7 @@ def write_manifest(
 
 
 def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
-    """Records in the manifest that a run resumes; returns what differs from the environment of its beginning."""
+    """Records in the manifest that a run resumes; returns differences from its initial environment."""
     manifest = read_manifest(directory.path)
     now = environment(config, directory)
     differing = differences(manifest, now)
@@ -189,7 +189,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     manifest |= _label(config, directory)
     write_json(directory.path / MANIFEST, manifest)
     path, text = directory.path / CONFIG, as_yaml(config).encode()
-    # A received run is not signed: it would name the sender's code without trust=true from now on.
+    # A received run is not signed, or the sender's code would run without trust=true from now on.
     is_own = why_text_is_not_own(path.read_bytes(), directory.path) is None
     write_bytes(path, _signed(text, directory.path) if is_own else text)
     return differing

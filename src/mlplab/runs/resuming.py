@@ -1,4 +1,4 @@
-"""Prepares the files of a run; of one that resumes, finds the checkpoint and rewinds the logs to it."""
+"""Prepares a run's files; for a resumed run, finds the checkpoint and rewinds the logs to it."""
 
 import contextlib
 import logging
@@ -57,7 +57,7 @@ class Saved:
 
 
 def card_to_resume(directory: Path) -> Mapping[str, Any] | None:
-    """Reads the card of a run's newest readable checkpoint, and leaves the files alone; None if there is none."""
+    """Reads the card of a run's newest readable checkpoint without changing files; None if there is none."""
     for path in (directory / f"{name}.ckpt" for name in NAMES):
         with contextlib.suppress(UserError):
             if path.exists():
@@ -69,7 +69,7 @@ def card_to_resume(directory: Path) -> Mapping[str, Any] | None:
 def newest_checkpoint(directory: Path) -> Saved | None:
     """Reads the newest intact checkpoint of a run; returns None if none has been written yet.
 
-    Damaged ones are renamed. Otherwise the next writing would keep one of them as previous.ckpt.
+    Damaged ones are renamed, or the next write would keep one of them as previous.ckpt.
 
     Args:
         directory: of the checkpoints.
@@ -83,7 +83,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
             continue
         try:
             content = read_checkpoint(path)
-            _require_resumable(content, path)  # a copy of best.ckpt can be read, but lacks the state of the optimizer
+            _require_resumable(content, path)  # a copy of best.ckpt is readable, but lacks the optimizer's state
         except UserError as error:
             damaged.append(error.actual)
             continue
@@ -109,7 +109,7 @@ def _require_resumable(content: Mapping[str, Any], path: Path) -> None:
 
 def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
     """Removes what was logged after the checkpoint; without a checkpoint, all of it."""
-    # A checkpoint holds how long each log was when it was written.
+    # A checkpoint stores the length of each log at its time.
     positions = saved.content["resume"].get("logs", {}) if saved else {}
     step = int(saved.content["global_step"]) if saved else 0
     for logger in loggers:
@@ -123,7 +123,7 @@ def prepare_to_resume(
     """Prepares a run to resume: finds its checkpoint, rewinds its logs, and warns of changes.
 
     Returns:
-        The checkpoint; None if the run begins anew because none had been written.
+        The checkpoint; None if none was written and the run starts anew.
 
     Raises:
         UserError: the data have changed, or no checkpoint is intact.
@@ -139,7 +139,7 @@ def prepare_to_resume(
                 "data.path=… if the file has moved, or a new run",
             )
     elif directory.has_finished:
-        # It would begin anew, over what it has learned.
+        # It would start anew, and overwrite what it has learned.
         raise UserError(
             "a finished run must have its last.ckpt to go on",
             f"there is none in {shortest(directory.checkpoints)}",
@@ -162,13 +162,13 @@ def prepare_to_resume(
     print(f"resume  from {place}")
     rewind_logs(loggers, saved)
     if saved is None:
-        # The best of the part that is forgotten; the run that begins anew may end before it validates.
+        # Belongs to the discarded part; the new run may end before its first validation.
         (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)
     return saved
 
 
 def bytes_needed(learner: pl.LightningModule) -> int:
-    """Estimates the bytes that the files of a run take at most."""
+    """Estimates the maximum of bytes for a run's files."""
     return COPIES * sum(parameter.nbytes for parameter in learner.parameters()) + ROOM_FOR_LOGS
 
 
@@ -184,13 +184,13 @@ def prepare_run_files(
 ) -> Saved | None:
     """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any.
 
-    `found` are values of the configuration that were found when the run began.
+    `found` are configuration values that finders found at the run's beginning.
     """
     saved = prepare_to_resume(config, directory, data, loggers) if resume else None
     n_parameters = sum(parameter.numel() for parameter in learner.parameters())
     text = None if resume else write_manifest(directory, config, data, n_parameters, found)
     if data.description is not None:
-        # The file keeps the warnings, which the terminal loses.
+        # Warnings go to the file too, as the terminal loses them.
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
@@ -199,6 +199,6 @@ def prepare_run_files(
     for line in [*(f"{key:<8}{text}" for key, text in head), *data_and_model(data, learner), *of_finders]:
         log.info(line)
     if saved is None and config.trainer.get("enable_autolog_hparams", True):
-        # A module of one's own logs what it likes, from batches of any form.
+        # The user's own module may log any names, from batches of any form.
         log_configuration(loggers, config, text, kind=data.task.kind if isinstance(learner, Learner) else None)
     return saved

@@ -1,4 +1,4 @@
-"""Reads the state, the results and the manifest of a run from its directory, which somebody else may have made."""
+"""Reads state, results and manifest from a run's directory, which may be untrusted."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from mlplab.runs.layout import HISTORY, LOCK, MANIFEST, RESULT, STATUS
 from mlplab.runs.lock import require_free
 
 ENDED = ("finished", "pruned", "infeasible", "failed")
-"""States in which nothing more happens to a job by itself."""
+"""States of a job that has ended."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 
 def read_state(directory: Path) -> State:
-    """Reads the state of the run in a directory; whatever status.json holds, it does not fail."""
+    """Reads the state of the run in a directory; never fails, whatever status.json holds."""
     try:
         status = _checked_status(directory)
     except OSError:
-        return State("waiting")  # no file, or one that is a link or a pipe
+        return State("waiting")  # no file, or a link or a pipe
     except ValueError:
         status = {}
     name = status.get("state")
@@ -92,7 +92,7 @@ def _checked_status(directory: Path) -> dict[str, Any]:
         status = None
     seconds = status.get("seconds", {}) if isinstance(status, dict) else None
     if not (
-        # Reports and resumed runs compute with these values, so their types are checked once, here.
+        # Reports and resumed runs compute with these values, so their types are checked here.
         isinstance(seconds, dict)
         and isinstance(status.get("state"), str)
         and isinstance(status.get("resumed", 0), int)
@@ -115,9 +115,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def found_before(directory: Path) -> dict[str, int | float]:
-    """Reads from the manifest of a run which numbers of its configuration it has found when it began.
+    """Reads from a run's manifest the configuration values that finders found at its beginning.
 
-    Others are left out, as somebody else may have written them.
+    Only finders' keys are accepted, as somebody else may have written the file.
     """
     found = read_manifest(directory).get("found")
     found = found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end. Imports nothing heavy."""
+"""Lists and names the signals that ask a process to end. Imports nothing heavy."""
 
 import signal
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from mlplab.slurm import REQUEUES
 
 # Windows has no SIGHUP.
 TERMINATIONS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []), *REQUEUES]
-"""SIGTERM, SIGHUP of a closed terminal, and those that come before the time limit of a job of a cluster."""
+"""SIGTERM, SIGHUP of a closed terminal, and the signals before a cluster job's time limit."""
 
 HANDLED = [signal.SIGINT, *TERMINATIONS]
-"""Signals that a run handles: `TERMINATIONS`, and SIGINT of Ctrl-C."""
+"""Signals that a run handles: `TERMINATIONS`, and SIGINT from Ctrl-C."""
 
 
 def on_termination(handler: Callable[[int, Any], None]) -> None:
-    """Installs a handler for `TERMINATIONS`, except signals that the process ignores, as under nohup."""
+    """Installs a handler for `TERMINATIONS`, except for ignored signals, as under nohup."""
     for number in TERMINATIONS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)

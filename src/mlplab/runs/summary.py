@@ -29,20 +29,20 @@ from mlplab.task import Task
 log = logging.getLogger("mlplab")
 
 SLOWEST = 12
-"""Actions of a profile to print; its file lists all."""
+"""Number of a profile's actions to print; its file lists all."""
 
 
 def tell(config: DictConfig, text: str) -> None:
-    """Prints what a run tells, unless `verbose` is false."""
+    """Prints a message of the run, unless `verbose` is false."""
     if config.get("verbose", True):  # configurations of earlier releases have none
         print(text, flush=True)
 
 
 def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path, *, resume: bool = False) -> str:
-    """Describes data, network and directory, a line each; before them the chosen experiment, and a table's columns."""
-    # The configuration of a run that resumes may have come from elsewhere: no path in it is followed.
+    """Describes the experiment, a table's columns, data, network and directory, a line or more each."""
+    # A resumed run's configuration may have come from elsewhere, so no path in it is followed.
     experiment = [] if resume else as_lines(experiment_head())
-    # Only tables have columns of different kinds to tell of.
+    # Only tables have columns of different kinds.
     table = [] if data.description is None else [data.description.as_text(), ""]
     return "\n".join(
         [
@@ -56,7 +56,7 @@ def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Pat
 
 
 def experiment_head() -> Entries:
-    """Reads what the chosen experiment says of itself; empty without one, and outside of train.py."""
+    """Reads the head comment of the chosen experiment; empty without one, and outside of train.py."""
     return chosen_heads(HydraConfig.get()) if HydraConfig.initialized() else []
 
 
@@ -78,7 +78,7 @@ def data_and_model(data: DataModule | OwnData, model: nn.Module) -> list[str]:
     else:
         learned = printable(", ".join(_with_unit(one) for one in task.of_each_target() or [task]))
     # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
-    # Of an ensemble, those of one member.
+    # For an ensemble, those of one member.
     layers = [
         layer for layer in getattr(model, "network", model).modules() if isinstance(layer, nn.Linear | MemberLinear)
     ]
@@ -87,7 +87,7 @@ def data_and_model(data: DataModule | OwnData, model: nn.Module) -> list[str]:
     return [
         f"data    {printable(data.name)}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
         "train/validate/test",
-        # A network behind an input layer goes by its own name.
+        # A network behind an input layer has its own name.
         f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
     ]
 
@@ -123,7 +123,7 @@ def how_it_ended(result: Mapping[str, Any]) -> str:
 
 
 def log_result(result: Mapping[str, Any]) -> None:
-    """Writes the end of the story of a run into train.log."""
+    """Logs the outcome of a run to train.log."""
     log.info(f"ended   {how_it_ended(result)}")
     for part, where in (("validation", f"best, in epoch {result['best_epoch']}"), ("test", "test")):
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in result[part].items())
@@ -132,12 +132,12 @@ def log_result(result: Mapping[str, Any]) -> None:
 
 
 def describe_profile(profiler: Profiler, directory: Path) -> str:
-    """Lists the slowest actions of a profile, and its folder; empty if there was no profiler."""
+    """Lists a profile's slowest actions and its folder; empty without a profiler."""
     folder = directory / "profile"
     if not folder.is_dir():
         return ""
     lines = [f"profile {type(profiler).__name__}, in {shortest(folder)}"]
-    # The other profilers keep no list of durations: their file has it all.
+    # Other profilers keep no list of durations; their file has everything.
     if isinstance(profiler, SimpleProfiler):
         seconds = {action: sum(times) for action, times in profiler.recorded_durations.items()}
         table = Table(title=None)
@@ -147,27 +147,27 @@ def describe_profile(profiler: Profiler, directory: Path) -> str:
         for action in sorted(seconds, key=seconds.__getitem__, reverse=True)[:SLOWEST]:
             n_calls = len(profiler.recorded_durations[action])
             row = (f"{n_calls:,}", f"{seconds[action]:.3f}", f"{1000 * seconds[action] / n_calls:.3f}")
-            # Actions bear names of callbacks, which may be the user's.
+            # Actions contain names of callbacks, which may be the user's.
             table.add_row(escape(printable(action)), *row)
         lines.insert(0, _as_text(table))
     return "\n".join(lines)
 
 
 def describe_metrics(columns: dict[str, dict[str, float]], rows: str = "metric") -> str:
-    """Formats a table with a row for each metric, or whatever `rows` calls it, and a column for each of `columns`."""
+    """Formats a table with a row for each metric and a column for each of `columns`; `rows` heads the first column."""
     table = Table(title=None)
     table.add_column(rows, overflow="fold")
     for heading in columns:
         table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
-        # Scores of several targets bear the names of columns.
+        # Scores of several targets contain names of columns.
         table.add_row(escape(printable(name)), *(_number(metrics.get(name)) for metrics in columns.values()))
     return _as_text(table)
 
 
 def _as_text(table: Table) -> str:
     # In a pipe, rich does not know any width.
-    # Text also in a notebook, where rich would show HTML at once.
+    # As text also in a notebook, where rich would show HTML.
     console = Console(width=80, file=sys.stdout, emoji=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(table)
@@ -183,5 +183,5 @@ def logs_of(directory: Path) -> Path:
 
 
 def _number(value: float | None) -> str:
-    # A score that these rows do not define, such as the auroc of a single class, is left empty.
+    # An undefined score, such as the auroc of a single class, is left empty.
     return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

@@ -1,4 +1,4 @@
-"""Signs the configurations of runs and sweeps, so that the user's own resume without trust=true. Imports nothing heavy.
+"""Signs configurations, so that the user's own runs and sweeps resume without trust=true. Imports nothing heavy.
 
 The key is in the user's state directory, outside any folder into which received archives are unpacked. A signature
 holds for one text in one directory: a changed, moved or copied run is not trusted.
@@ -24,18 +24,18 @@ PROJECT = Path(__file__).resolve().parents[3]
 KEY_BYTES = 32
 
 MARK = b"# signature: "
-"""Begins the first line of a signed config.yaml: for YAML a comment."""
+"""Beginning of the first line of a signed config.yaml, a comment for YAML."""
 
 UNSIGNED = "it was not signed when it began"
 NOT_AS_SIGNED = "it is not as you began it here: it was changed, moved or copied, or somebody else signed it"
 
 
 class NoKey(Exception):
-    """The user has no key, or not a secret one; the message says why."""
+    """Error if the user has no key, or others can read it; the message says why."""
 
 
 def require_trust(path: Path, error: UserError | None, why_not_own: Callable[[], str | None], *, trust: bool) -> None:
-    """Refuses to execute what a file of a run or a sweep names, unless the user trusts it or has signed it.
+    """Refuses code that a run's or sweep's file names, unless the user trusts the file or has signed it.
 
     Args:
         path: of the file, for messages.
@@ -83,7 +83,7 @@ def signature_of(text: bytes, directory: Path) -> str:
 
 
 def why_not_own(signature: Any, text: bytes, directory: Path) -> str | None:
-    """Returns why a signature is not this user's, for this text in this directory; None if it is valid.
+    """Returns why a signature of this text in this directory is not this user's; None if it is valid.
 
     Args:
         signature: as read; untrusted.
@@ -93,13 +93,13 @@ def why_not_own(signature: Any, text: bytes, directory: Path) -> str | None:
     if signature is None:
         return UNSIGNED
     reasons = []
-    for name in reversed(NAMES):  # the project may have had another name when it signed
+    for name in reversed(NAMES):  # the project may have had another name at the time
         try:
             expected = _hmac(text, directory, _key(key_file(name)))
         except NoKey as reason:
             reasons.append(str(reason))
             continue
-        # It takes equally long for any signature, so that its time tells nothing about the right one.
+        # Takes equally long for any signature, so that the time reveals nothing about the right one.
         if hmac.compare_digest(expected.encode(), str(signature).encode(errors="replace")):
             return None
         reasons.append(NOT_AS_SIGNED)
@@ -107,7 +107,7 @@ def why_not_own(signature: Any, text: bytes, directory: Path) -> str | None:
 
 
 def _hmac(text: bytes, directory: Path, key: bytes) -> str:
-    # JSON keeps path and text apart: no other pair of them gives the same bytes.
+    # JSON separates path and text, so that no other pair gives the same bytes.
     signed = json.dumps([str(directory.resolve()), hashlib.sha256(text).hexdigest()]).encode()
     return hmac.new(key, signed, hashlib.sha256).hexdigest()
 
@@ -141,18 +141,18 @@ def _key(path: Path, *, make: bool = False) -> bytes:
     """
     try:
         if make and not path.exists():
-            # For the user alone, as the key is.
+            # Readable by the user only, as the key is.
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # another process has created the key meanwhile
-                # Whole from the beginning: another process must never read half a key.
+            with contextlib.suppress(FileExistsError):  # another process created the key meanwhile
+                # Linked in place when complete: another process must never read half a key.
                 write_atomically(
                     path,
                     lambda temporary: temporary.write_bytes(secrets.token_bytes(KEY_BYTES)),
                     replace=False, now=True, mode=0o600,
                 )  # fmt: skip
         with path.open("rb") as file:
-            # Of the open file, as its path may lead elsewhere a moment later.
-            # One byte more than a key shows a file that is too long.
+            # Checks the open file, as its path may lead elsewhere a moment later. One more byte than a key reveals a
+            # file that is too long.
             about, key = os.fstat(file.fileno()), file.read(KEY_BYTES + 1)
     except OSError as error:
         raise NoKey(f"there is no key in {path} ({error.strerror})") from None

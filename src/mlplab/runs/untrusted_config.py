@@ -1,7 +1,7 @@
-"""Reads the configuration of an existing run, which somebody else may have written. Imports nothing heavy.
+"""Reads the configuration of an existing run, which may be untrusted. Imports nothing heavy.
 
-A configuration names code to execute. Without trust, only code is accepted that the user's own conf/ names in the
-same place.
+A configuration names code to execute. Without trust, only code that the user's own conf/ names in the same place is
+accepted.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ MOST_VALUES = 20_000
 """Most values of a configuration, after YAML aliases are expanded."""
 
 RESOLVERS = ("project_root", "run_name", "job_name", "hydra", "mode_of")
-"""Resolvers that an untrusted configuration may use as `${NAME:…}`: they reveal nothing and run nothing."""
+"""Resolvers that an untrusted configuration may use as `${NAME:…}`: they neither reveal nor run anything."""
 
 WRITING = ("callbacks", "logger")
 """Groups whose strings may be paths or servers to write to."""
 
 MOST_LEVELS = 20
-"""Levels of a configuration within another, where it is read without an error."""
+"""Maximum depth of nesting that is read without an error."""
 
 _ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
@@ -50,7 +50,7 @@ def require_run(path: Path, key: str) -> Path:
         key: the option it was given for, in messages.
 
     Raises:
-        UserError: there is no run, with the nearest name; or the directory contains links or pipes.
+        UserError: there is no run (suggests the nearest name), or the directory contains links or pipes.
     """
     require_folder_of_run(path, key)
     if not (path / CONFIG).is_file():
@@ -58,16 +58,16 @@ def require_run(path: Path, key: str) -> Path:
         raise UserError(
             f"{key} must be the directory of a run", f"{path} has no {CONFIG}{reason}", f"{key}=logs/runs/NAME"
         )
-    # A link in the directory could lead the run to write elsewhere.
+    # Through a link, the run could write elsewhere.
     require_ordinary(path)
     return path.absolute()
 
 
 def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
-    """Reads the configuration of a run, and refuses it if it is unsafe.
+    """Reads the configuration of a run; refuses an unsafe one.
 
-    It is unsafe if it names code that conf/ does not, or reads the environment, unless the user trusts it or has begun
-    the run.
+    It is unsafe if it names code that conf/ does not name, or reads the environment, unless the user trusts it or has
+    begun the run.
 
     Args:
         directory: of the run.
@@ -79,11 +79,11 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     """
     path = directory / CONFIG
     content = _read(path)
-    # Before the check, as conf/ has the present names only.
+    # Before the check, as conf/ has only present names.
     config = _with_present_names(_parsed(content, path))
     unsafe = _first_unsafe(OmegaConf.to_container(config, resolve=False), path, conf)
     require_trust(path, unsafe, lambda: why_text_is_not_own(content, directory), trust=trust)
-    # The paths in it may lead anywhere: files are written where the run lies.
+    # Its paths may lead anywhere, so files are written to the run's actual directory.
     folders = {"run": directory} if trust else {"run": directory, "logs": directory.parents[1]}
     try:
         for name, folder in folders.items():
@@ -116,10 +116,10 @@ def _parsed(content: bytes, path: Path) -> DictConfig:
         plain = yaml.safe_load(text)
         if not plain or not isinstance(plain, dict):
             raise ValueError(f"it holds {type(plain).__name__ if plain else 'nothing'}")
-        # Counted before OmegaConf copies them: by aliases, a few bytes can stand for billions of values.
+        # Counted before OmegaConf copies them, as by aliases a few bytes can expand to billions of values.
         if next(islice(walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
-        # Read once more by OmegaConf, for which 1e3 is a number.
+        # Read again by OmegaConf, for which 1e3 is a number.
         config = OmegaConf.load(io.StringIO(text))
         assert isinstance(config, DictConfig)
     except Exception as error:  # an untrusted file may raise anything
@@ -145,15 +145,15 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
     known = _texts_of(conf)
     for place, value in walk(plain):
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
-        texts = [text for text in (value, *place) if isinstance(text, str)]  # keys too, to be on the safe side
-        # In the same group and under the same key, as harmless code in one place may do harm in another.
+        texts = [text for text in (value, *place) if isinstance(text, str)]  # keys too, for safety
+        # In the same group and under the same key, as code that is harmless in one place may do harm in another.
         if place[-1] == "_target_" and not is_known:
             requirement, effect = "name only code that conf/ names in the same place", "it does: it would be executed"
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
             requirement = "name only files, folders and servers that conf/ names"
             effect = "is read from there or written there"
         elif place[0] == "data" and isinstance(value, str) and is_pipe(Path(value).expanduser()):
-            # Opening a pipe waits for whoever writes into it, perhaps for ever.
+            # Opening a pipe may wait for a writer for ever.
             requirement, effect = "read its data from a file", "comes out of that pipe"
         elif not all(map(is_harmless, texts)):
             requirement, effect = "refer to nothing outside itself", "it reads"
@@ -166,7 +166,7 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
 
 
 def known_code(group: str, conf: Path, directory: Path) -> set[str]:
-    """Returns the code that the user's own conf/ names in a group, and that of a run that the user has begun."""
+    """Returns the code that the user's own conf/ names in a group, and the code of a run that the user has begun."""
     known = {text for key, text in _texts_of(conf).get(group, ()) if key == "_target_"}
     path = directory / CONFIG
     if path.is_file():
@@ -201,7 +201,7 @@ def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
 
 
 def walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yields the path and value of all leaves; empty containers count as leaves."""
+    """Yields path and value of all leaves, including empty containers."""
     if isinstance(node, dict) and node:
         for name, value in node.items():
             yield from walk(value, (*place, str(name)))
@@ -213,16 +213,16 @@ def walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
 
 
 def parsed_yaml(text: str) -> Any:
-    """Parses YAML that somebody else may have written, as plain values; None if that fails."""
+    """Parses untrusted YAML as plain values; None if that fails."""
 
     def is_shallow(value: Any, levels: int = MOST_LEVELS) -> bool:
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         return levels > 0 and all(is_shallow(part, levels - 1) for part in parts)
 
-    # Runs write no aliases, by which a few bytes can stand for billions of values.
+    # Runs write no aliases, by which a few bytes can expand to billions of values.
     if _ALIAS.search(text):
         return None
-    # libyaml, where PyYAML has it, is several times faster.
+    # libyaml, if PyYAML has it, is several times faster.
     with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
         parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return parsed if is_shallow(parsed) else None
@@ -230,7 +230,7 @@ def parsed_yaml(text: str) -> Any:
 
 
 def text_of(path: Path) -> str:
-    """Reads a text that somebody else may have written; empty if it is missing, too large or no text."""
+    """Reads untrusted text; empty if it is missing, too large or not text."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return read_ordinary(path, LARGEST).decode()
     return ""

@@ -1,1 +1,1 @@
-"""Many small networks of one shape, trained at once."""
+"""Trains many small networks of one shape at once."""

@@ -1,7 +1,7 @@
-"""Decides which jobs are trained in one stack, and says why a job is trained in none.
+"""Decides which jobs train in one stack, and why a job trains alone.
 
-First by the configuration, then by what is built from it: network, loss, optimizer and data. `same_step` adds whether
-the code is the one that a stack was written for.
+It checks first the configuration, then the built network, loss, optimizer and data. `same_step` also checks that the
+code is unedited.
 """
 
 import json
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 FREE: dict[str, Any] = {
     "seed": None,
-    # A schedule only changes the learning rate, which each member has for itself.
+    # A schedule only changes the learning rate, and each member has its own.
     "scheduler": None,
-    # Another split has parts of the same sizes.
+    # Other splits have parts of the same sizes.
     "data": {"split_seed"},
     "model": {name for name, option in MLP_OPTIONS.items() if option.may_differ_in_stack},
     "loss": {name for name, option in LOSS_OPTIONS.items() if option.may_differ_in_stack},
-    # Penalties are added to each member's gradient by itself.
+    # Each member has its own penalties.
     "regularization": {"l1", "l2"},
     "trainer": {"gradient_clip_val"},
 }  # fmt: skip
@@ -56,7 +56,7 @@ CALLBACKS = (
     callbacks.History, callbacks.NonFiniteGuard, callbacks.ProgressLine, callbacks.Pruning, callbacks.Status,
     callbacks.TrainingCurves, EarlyStopping,
 )  # fmt: skip
-"""Callbacks that each member has for itself. Others would look at a Trainer that trains many networks."""
+"""Callbacks that work for each member separately. Others would see a Trainer of many networks."""
 
 NEEDED_CALLBACKS = (callbacks.Checkpoints, callbacks.NonFiniteGuard, callbacks.TrainingCurves)
 
@@ -78,7 +78,7 @@ FLAGS = {
     "detect_anomaly": (False, None),
     "profiler": (None,),
 }
-"""Flags of the Trainer → the values that a stack supports. It supports any value of other flags."""
+"""Flags of the Trainer → supported values. Other flags may have any value."""
 
 
 NEUTRAL: dict[str, Any] = {
@@ -87,11 +87,11 @@ NEUTRAL: dict[str, Any] = {
     "augmentation.shift": 0,
     "regularization.max_norm": None,
 }
-"""Options without a stacked form → the value with which they do nothing."""
+"""Options without a stacked version → the value with which they have no effect."""
 
 
 def config_of_stack(values: Mapping[str, Any]) -> str:
-    """Returns the part of a job's configuration that all members of a stack share, from its plain values."""
+    """Returns the part of a job's configuration, given as plain values, that all members of a stack must share."""
     kept = {}
     for group, content in values.items():
         if group in OF_THE_SWEEP or (group in FREE and FREE[group] is None):
@@ -101,7 +101,7 @@ def config_of_stack(values: Mapping[str, Any]) -> str:
     model = kept.get("model")
     if isinstance(model, dict) and model.get("_target_") not in (None, f"{MLP.__module__}.MLP", "mlplab.models.MLP"):
         kept["model"] = values["model"]  # any option of a user's own network may change its shape
-    kept["optimizer"] = (values.get("optimizer") or {}).get("_target_")  # options that differ make several calls
+    kept["optimizer"] = (values.get("optimizer") or {}).get("_target_")  # options that differ need separate calls
     kept["callbacks"] = {
         name: {n: v for n, v in node.items() if n not in FREE_OF_EARLY_STOPPING}
         if str(node.get("_target_", "")).endswith(".EarlyStopping")
@@ -109,12 +109,12 @@ def config_of_stack(values: Mapping[str, Any]) -> str:
         for name, node in (values.get("callbacks") or {}).items()
         if isinstance(node, dict)
     }
-    # Sorted, as jobs may have given their options in another order.
+    # Sorted, as jobs may list their options in another order.
     return json.dumps(kept, sort_keys=True, default=str)
 
 
 def why_alone(values: Mapping[str, Any]) -> str | None:
-    """Returns which part of a job's configuration keeps it out of any stack; None if none does."""
+    """Returns which part of a job's configuration prevents stacking; None if none does."""
     trainer = values.get("trainer") or {}
     engine = (values.get("engine") or {}).get("name", "fast")
     if engine != "fast":
@@ -135,7 +135,7 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     for flag in ("threads", "precision", "gradient_clip_val", "gradient_clip_algorithm"):
         if flag not in trainer:
             return f"no trainer.{flag}"
-    # A stack takes a diverging member out; skipping one member's update is not possible.
+    # A stack removes a diverging member; it cannot skip one member's update.
     if values.get("on_divergence") == "skip":
         return "on_divergence=skip"
     for key, neutral in NEUTRAL.items():
@@ -146,7 +146,7 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     if (values.get("model") or {}).get("compile"):
         return "model.compile=true"
     for group in ("loss", "scheduler", "metrics", "model"):
-        # Of a user's own network, what is built says whether it can be stacked.
+        # The user's own network is checked once it is built.
         own = _first_target(values.get(group) or {}, within=group == "model")
         if own is not None:
             return f"{group}={own}"
@@ -162,7 +162,7 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
 
 
 def _first_target(node: Any, *, within: bool = False) -> str | None:
-    """Returns the first `_target_` of a part of the configuration; with `within`, of the parts within it."""
+    """Returns the first `_target_` of a part of the configuration; with `within`, of its nested parts."""
     if not isinstance(node, Mapping):
         return None
     if not within and node.get("_target_") is not None:
@@ -171,20 +171,20 @@ def _first_target(node: Any, *, within: bool = False) -> str | None:
 
 
 def _targets(kinds: Sequence[type]) -> set[str]:
-    """Returns the names of classes in a configuration: in their own module, or in the package of all callbacks."""
+    """Returns both dotted names of classes: by their module, and by the package of all callbacks."""
     modules = [(kind, kind.__module__) for kind in kinds]
-    # conf/callbacks writes `mlplab.callbacks.History`, and both names mean one class.
+    # conf/callbacks uses `mlplab.callbacks.History`; both names mean the same class.
     return {f"{place}.{kind.__name__}" for kind, module in modules for place in (module, module.rpartition(".")[0])}
 
 
 def why_alone_by_hydra(settings: Any, words: Sequence[str]) -> str | None:
-    """Returns which option of `hydra.job` a process that trains many jobs cannot follow; None if there is none.
+    """Returns which option of `hydra.job` is impossible in a process of many jobs; None if there is none.
 
     Args:
         settings: `hydra.job` of the sweep.
-        words: the job's own.
+        words: the job's overrides.
     """
-    # Variables and the working directory belong to a process, which here trains many jobs.
+    # Environment variables and the working directory belong to the whole process.
     if settings.env_set or settings.env_copy:
         return "hydra.job.env_set, or env_copy"
     if settings.chdir or any("hydra.job." in word.partition("=")[0] for word in words):
@@ -195,11 +195,11 @@ def why_alone_by_hydra(settings: Any, words: Sequence[str]) -> str | None:
 # --- what is built from it -------------------------------------------------------------------------------------------
 
 LARGE = 4_000_000
-"""Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
+"""Multiplications of one network per step (batch rows × weights) from which stacking saves no time."""
 
 
 def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
-    """Returns why a job is not trained in a stack, once it is built; None if it is."""
+    """Returns why a built job cannot train in a stack; None if it can."""
     learner, data = member.learner, member.data
     if any(weights is not None for weights in data.weights.values()):
         return "the weights of its rows have no stacked form"
@@ -223,15 +223,15 @@ def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
 
 
 def stack_shape(member: "Member", optimizer: Optimizer) -> Hashable:
-    """Returns the properties beyond the configuration that all members of a stack share."""
+    """Returns the properties beyond the configuration that all members of a stack must share."""
     learner, data = member.learner, member.data
-    # Tests are made member by member, so their sizes may differ.
+    # Members are tested one by one, so their test parts may differ in size.
     sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
     return (network_shape(learner.model), loss_shape(learner.objective), type(optimizer), sizes)
 
 
 def position_of(member: "Member") -> Hashable:
-    """Returns epoch and step from which the run resumes; members that differ in them are stacked apart."""
+    """Returns the epoch and step from which the run resumes; all members of a stack must share them."""
     if member.saved is None:
         return None
     content = member.saved.content
@@ -242,17 +242,17 @@ def position_of(member: "Member") -> Hashable:
 
 
 def loss_shape(objective: Objective) -> Hashable:
-    """Returns the properties of a loss that all members of a stack share."""
+    """Returns the properties of a loss that all members of a stack must share."""
     # As text, since options may be lists, which have no hash.
     options = sorted((name, repr(value)) for name, value in objective.options.items() if name not in FREE["loss"])
-    # Weights may differ, as balanced ones follow from the split; but all members have some, or none.
+    # Weights may differ, as balanced ones follow from the split; but either all members have them or none.
     return objective.function, tuple(options), objective.class_weights is None
 
 
 # --- the optimizer ---------------------------------------------------------------------------------------------------
 
 ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable")
-"""Options under which rows with their own learning rates cannot be updated together."""
+"""Options with which rows of different learning rates cannot be updated together."""
 
 
 def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
@@ -278,9 +278,9 @@ def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
 def why_no_stacked_network(network: nn.Module) -> str | None:
     """Returns why a network cannot be one member of a `StackedNetwork`; None if it can.
 
-    A perceptron can, also behind the input layer of a table or of pixels. A user's own module can if its class says
-    `stackable = True`: `forward` then does the same whatever the numbers in its tensors are (no `if` on them), changes
-    its buffers in place only, and returns one tensor.
+    A perceptron can, also behind the input layer of a table or of pixels. The user's own module can if its class
+    declares `stackable = True`: its `forward` must not branch on values of tensors, may change buffers in place only,
+    and must return one tensor.
     """
     body: nn.Module = network
     if type(network) is WithInputs:
@@ -306,7 +306,7 @@ def _why_other_normalization(network: MLP) -> str | None:
         if layer is None:
             continue
         has_parts = all(getattr(layer, part, None) is not None for part in ("weight", "bias"))
-        # Without a momentum the running mean is over all steps, which the stacked kernel does not count.
+        # Without a momentum, the running mean covers all steps, which the stacked kernel does not support.
         is_tracked = not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
         if type(layer) not in (BatchNorm, nn.LayerNorm) or not (has_parts and is_tracked):
             return f"{type(layer).__name__} is not a normalisation of MLP"
@@ -314,7 +314,7 @@ def _why_other_normalization(network: MLP) -> str | None:
 
 
 def network_shape(network: nn.Module) -> Hashable:
-    """Returns the properties of a network that all members share: of an own module all but its tensors' values."""
+    """Returns the properties of a network that all members must share: for a user's module all but tensor values."""
     tensors = tuple(
         (name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for name, tensor in named_tensors(network)
     )
@@ -323,7 +323,7 @@ def network_shape(network: nn.Module) -> Hashable:
 
 
 def _settings(module: nn.Module) -> Hashable:
-    # Private attributes hold tensors and hooks, which are compared elsewhere.
+    # Private attributes hold tensors and hooks, compared elsewhere.
     own = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
     if type(module) is MLP:
         own["architecture"] = {name: v for name, v in module.architecture.items() if name not in FREE["model"]}
@@ -333,7 +333,7 @@ def _settings(module: nn.Module) -> Hashable:
 
 
 def _comparable(value: Any) -> Hashable:
-    """Returns a value that is equal for equal settings. What cannot be compared is equal to itself only."""
+    """Returns a value that is equal for equal settings; an incomparable one is only equal to itself."""
     if isinstance(value, Mapping):
         return tuple((key, _comparable(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -343,6 +343,6 @@ def _comparable(value: Any) -> Hashable:
     try:
         hash(value)
     except TypeError:
-        # Equal to itself only: two networks with such a setting are not stacked.
+        # Only equal to itself, so networks with such a setting are not stacked.
         return id(value)
     return type(value), value

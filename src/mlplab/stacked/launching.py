@@ -1,4 +1,4 @@
-"""Runs the jobs of `hydra/launcher=stacked`: in stacks where they can be, one by one where they cannot."""
+"""Runs the jobs of `hydra/launcher=stacked`: in stacks if possible, otherwise one by one."""
 
 import contextlib
 import gc
@@ -28,27 +28,27 @@ except ImportError:  # a system without such limits
     resource = None  # type: ignore[assignment]
 
 FILES = 3
-"""Files that a member keeps open: its lock and its history, and for a moment one more."""
+"""Maximum of open files per member: lock, history, and briefly one more."""
 
 FILES_OF_OTHERS = 300
-"""Files that the process may have open beside those of its members."""
+"""Maximum of other open files of the process."""
 
 FEWEST = 4
-"""Members per process that make a further process worth its while; jobs are not split into smaller stacks."""
+"""Minimum of members per process for which another process pays off."""
 
 Trained = tuple[list[float], dict[str, list[int]]]
-"""The objectives of a stack's jobs, and reason → numbers of the jobs that must be run alone."""
+"""Objectives of a stack's jobs, and reason → numbers of jobs that must run alone."""
 
 
 class StackedJobs:
-    """Runs the jobs of one launch: in stacks of alike jobs, the others one by one.
+    """Runs the jobs of one launch: similar jobs in stacks, the others one by one.
 
     Args:
         context: of Hydra, which composes the jobs' configurations.
         config: of the sweep, with its `hydra` part.
         task: called by an ordinary launcher for each job.
-        members: largest number of members of a stack.
-        processes: number of processes that train stacks at the same time; `auto` for as many as there are cores for.
+        members: maximum of members of a stack.
+        processes: number of processes that train stacks in parallel; `auto` goes by the number of cores.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class StackedJobs:
         self.members, self.processes = members, processes
         loader = context.config_loader
         self.loader = loader if isinstance(loader, JobLoader) else JobLoader(loader)
-        # PyTorch's threads do not survive a fork, so no process is forked once this one has computed.
+        # PyTorch's threads do not survive a fork, so there are no forks once this process has computed.
         self._has_trained = False
 
     def run(self, job_words: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
-        """Runs all jobs, and returns in their order what Hydra expects.
+        """Runs all jobs; returns Hydra's results in their order.
 
         Raises:
             RunStopped: by a signal.
         """
         jobs = [Job(words, first_number + index, self.config, self.loader) for index, words in enumerate(job_words)]
         alike, alone = self._sorted(jobs)
-        # Before training, so that the reasons do not get lost between lines of progress.
+        # Before training, so that the reasons are not lost among lines of progress.
         for reason, left in alone.items():
             _tell_alone(reason, left)
         self._train_all(alike)
@@ -79,11 +79,11 @@ class StackedJobs:
         return [job.as_returned() for job in jobs]
 
     def _sorted(self, jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]]]:
-        """Returns groups of jobs that can be trained together, and reason → jobs that must be run alone."""
+        """Returns groups of jobs that can train together, and reason → jobs that must run alone."""
         alike: dict[str, list[Job]] = {}
         alone: dict[str, list[Job]] = {}
         for job in jobs:
-            # A sweep that goes on does not train its finished jobs again.
+            # A resumed sweep does not train its finished jobs again.
             objective = objective_of_finished(job.directory)
             if objective is not None:
                 job.objective = objective
@@ -110,12 +110,12 @@ class StackedJobs:
         """Trains jobs in stacks, in several processes if there are enough of them."""
         if not alike:
             return
-        with quick_imports():  # in this process, so that those forked from it have it all
+        with quick_imports():  # in this process, so that forked ones inherit the imports
             from mlplab.engine.edited_functions import first_edited
             from mlplab.stacked.members.stack_training import DataCache
             from mlplab.stacked.stacks import train_jobs
         edited = first_edited([self.task.task])
-        if edited is not None:  # a stack would skip what a user's own program does around each job
+        if edited is not None:  # a stack would skip the actions of a user's own program around each job
             jobs = [job for group in alike for job in group]
             _tell_alone(f"{edited} of the program was edited", jobs)
             self._run_alone(jobs)
@@ -129,10 +129,10 @@ class StackedJobs:
         def train(index: int, say: Say) -> Trained:
             self._require_going_on()
             jobs = stacks[index]
-            # Members' own summaries would be hundreds of lines.
+            # The members' summaries would take hundreds of lines.
             with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
                 left = train_jobs(jobs, cache, say)
-                # Trainer, callbacks and members refer to each other; their memory is needed by the next stack.
+                # Trainer, callbacks and members refer to each other; the next stack needs their memory.
                 gc.collect()
             for job in jobs:
                 job.forget()
@@ -147,7 +147,7 @@ class StackedJobs:
             for reason, numbers in left.items():
                 those = [jobs[number] for number in numbers]
                 _tell_alone(reason, those)
-                # Only now: after a run in this process no stack could be forked.
+                # Only now, as no stack can be forked after a run in this process.
                 self._run_alone(those)
 
     def _n_processes(self, alike: Sequence[Sequence[Job]]) -> int:
@@ -166,7 +166,7 @@ class StackedJobs:
         return max(1, min(most, available_cores() // (1 if threads == "auto" else threads)))
 
     def _require_going_on(self) -> None:
-        # Another process may have been told to stop: the file tells all of them.
+        # Another process may have been asked to stop: the file informs all of them.
         require_not_stopping(self.task.directory)
 
     def _run_alone(self, jobs: Sequence[Job]) -> None:
@@ -181,7 +181,7 @@ class StackedJobs:
 
 
 def _in_equal_parts(jobs: Sequence[Job], most: int, n_processes: int) -> list[list[Job]]:
-    """Splits jobs into parts of about one size: as few as give each process the same number of parts."""
+    """Splits jobs into parts of similar size, the fewest that give each process the same number of parts."""
     # Rounded up.
     n_parts = -(-len(jobs) // most)
     n_parts = min(-(-n_parts // n_processes) * n_processes, max(n_parts, len(jobs) // FEWEST))
@@ -205,7 +205,7 @@ def _allow_open_files(n_files: int) -> None:
             f"{counted(n_files // FILES, 'member')} need {needed}, and the system allows {hard}",
             f"hydra.launcher.members={most}" if most > 0 else "hydra/launcher=basic, or ulimit -n 1024 before it",
         )
-    # Only the soft limit, which a process may raise by itself up to the hard one.
+    # Only the soft limit, which a process may raise itself up to the hard one.
     if needed > soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
@@ -215,5 +215,5 @@ def _tell_alone(reason: str, jobs: Sequence[Job]) -> None:
 
 
 def _tell(line: str, out: TextIO) -> None:
-    out.write(f"{line}\n")  # at once: the sweep's progress is written by another thread
+    out.write(f"{line}\n")  # at once, as another thread prints the sweep's progress
     out.flush()

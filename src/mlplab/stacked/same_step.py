@@ -1,7 +1,7 @@
-"""Decides whether a stack trains a member as it would be trained alone: no edit of the code in between is ignored.
+"""Decides whether a stack trains a member exactly as it would train alone, so that no edit is ignored.
 
-A stack computes steps, validation and batches in the place of learner, network, loss, data module and callbacks.
-Jobs are run alone where one of those functions was edited.
+A stack replaces steps, validation and batches of learner, network, loss, data module and callbacks. If one of those
+functions was edited, the jobs run alone.
 """
 
 import copy
@@ -38,22 +38,22 @@ OTHER_NUMBERS = "its first batch gives other numbers in a stack than alone"
 
 SEED = 0
 TOLERANCE = 1e-3
-"""Largest difference, relative to the loss or to the largest gradient: batched products sum in another order."""
+"""Maximum difference relative to the loss or the largest gradient, as batched products add in another order."""
 
 NEVER_CALLED = {"forward", "predict_step"}
-"""Methods of `Learner` that neither a run alone nor a stack calls in training or evaluation."""
+"""Methods of `Learner` that are never called in training or evaluation, alone or in a stack."""
 
 LIGHTNING_PREFIX = "lightning.pytorch."
 """Modules whose methods count as unedited."""
 
 
 def mirrored_functions() -> Iterator[Callable[..., Any]]:
-    """Yields the functions in whose place a stack computes, or that it calls for all members at once, as they are now.
+    """Yields the current functions that a stack replaces, or calls for all members at once.
 
-    Of learner, data module and callbacks these are all methods, also those that somebody has added: a stack calls
-    only those that it knows, and what it gives them is no Trainer.
+    For learner, data module and callbacks these are all methods, including added ones: a stack calls only methods that
+    it knows, and not with a real Trainer.
     """
-    # A stack calls nothing of it: only an edit of it is looked for.
+    # A stack calls nothing of this module; it is only checked for edits.
     from mlplab import training
 
     yield from functions_of_step()
@@ -69,7 +69,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
 
 
 def _methods(kind: type, base: type) -> Iterator[Callable[..., Any]]:
-    """Yields the methods of a class of this project that are not those of its base."""
+    """Yields the methods that a class of this project adds to its base or overrides."""
     for name in sorted({name for part in kind.__mro__ for name in vars(part)} - NEVER_CALLED):
         method = getattr(kind, name)
         is_own = type(method) is FunctionType and method is not getattr(base, name, None)
@@ -78,7 +78,7 @@ def _methods(kind: type, base: type) -> Iterator[Callable[..., Any]]:
 
 
 def why_other_code(member: Member) -> str | None:
-    """Returns which code or part of a member a stack does not know; None if it knows all."""
+    """Returns which code or part of a member a stack does not support; None if it supports all."""
     edited = first_edited(mirrored_functions())
     if edited is not None:
         return f"{edited} was edited"
@@ -86,9 +86,9 @@ def why_other_code(member: Member) -> str | None:
 
 
 def why_another_step(member: Member) -> str | None:
-    """Returns why a member is not trained in a stack as it would be alone; None if it is.
+    """Returns why a member would train differently in a stack than alone; None if it would not.
 
-    Besides the code it compares loss and gradient of a batch of training rows. The member stays as it is.
+    Besides the code, it compares loss and gradient of a batch of training rows. The member is not changed.
 
     Raises:
         Exception: any error of the member's own step.
@@ -96,7 +96,7 @@ def why_another_step(member: Member) -> str | None:
     reason = why_other_code(member)
     if reason is not None:
         return reason
-    # The comparison must not move the generator of the runs that follow.
+    # The comparison must not advance the generator for the following runs.
     generator = torch.get_rng_state()
     try:
         # A copy: the step leaves gradients and running statistics behind.
@@ -107,7 +107,7 @@ def why_another_step(member: Member) -> str | None:
 
 
 def _why_other_parts(member: Member) -> str | None:
-    """Returns which part of a member is of another class than a stack knows, or was changed once it was built."""
+    """Returns which part of a member has an unsupported class, or was changed after it was built."""
     learner = member.learner
     parts: list[tuple[Any, tuple[type, ...], type | None]] = [
         (learner, (Learner,), pl.LightningModule),
@@ -125,14 +125,14 @@ def _why_other_parts(member: Member) -> str | None:
         if replaced:
             return f"{kind.__name__}.{replaced} was edited"
     penalized = regularized_parameters(learner.model, learner.applies_to) if learner.l1 > 0 or learner.l2 > 0 else []
-    # By identity, as tensors compare number by number.
+    # By identity, as tensors compare element by element.
     if list(map(id, learner.regularized)) != list(map(id, penalized)):
         return "Learner.regularized was edited"
     return None
 
 
 def _other_than_method(kind: type, base: type) -> str | None:
-    """Returns a name of the base under which a class of this project has a property, or anything but a method."""
+    """Returns a name of the base that a class of this project overrides by anything but a method."""
     own = ((name, value) for part in kind.__mro__ if _is_ours(part) for name, value in vars(part).items())
     return next(
         (n for n, v in own if type(v) is not FunctionType and not n.startswith("__") and hasattr(base, n)), None
@@ -144,16 +144,16 @@ def _is_ours(kind: type) -> bool:
 
 
 def _is_step_close(learner: Learner, data: DataModule) -> bool:
-    """Compares loss and gradient of one batch of training rows, computed by a learner alone and in a stack of one."""
+    """Compares loss and gradient of a batch of training rows between a learner alone and a stack of one."""
     model: nn.Module = learner.model
-    # The masks of a user's own module differ in a stack: it is compared in evaluation mode.
+    # In evaluation mode, as a user's own module has other dropout masks in a stack.
     learner.train(isinstance(model.network if isinstance(model, WithInputs) else model, MLP))
     n_rows = None if data.batch_size == "full" else data.batch_size
     dtype = next(model.parameters()).dtype
     features, targets = (
         part.to(dtype) if part.is_floating_point() else part for part in (rows[:n_rows] for rows in data.part("train"))
     )
-    # All that `mean_over_processes` asks of a Trainer.
+    # All that `mean_over_processes` needs of a Trainer.
     trainer = SimpleNamespace(world_size=1)
     learner.trainer = trainer  # type: ignore[assignment]
     # Both draw the same dropout masks.
@@ -178,6 +178,6 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 def _are_close(one: Tensor, other: Tensor) -> bool:
     largest = one.abs().max().item()
-    if not math.isfinite(largest):  # it diverges at once, in its own way
+    if not math.isfinite(largest):  # diverges at once, alone too
         return not torch.isfinite(other).all()
     return torch.allclose(one, other, rtol=0.0, atol=TOLERANCE * largest)

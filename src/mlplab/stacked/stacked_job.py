@@ -1,4 +1,4 @@
-"""A job of a stacked sweep: its configuration, and the directory of its run."""
+"""A job of a stacked sweep: its configuration and run directory."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mlplab.sweeps.job_loader import JobLoader
 
 MOST_HELD = 128
-"""Launches of more jobs drop configurations in between: composing one again takes as long as ten steps."""
+"""Maximum of jobs whose configurations are kept; others are recomposed, which takes as long as ten steps."""
 
 
 class Job:
     """One of the jobs of a launch.
 
-    Its configuration is composed on demand: those of thousands of jobs would take a gigabyte.
+    Its configuration is composed on demand, as thousands of them would take a gigabyte.
 
     Attributes:
         words: its overrides.
@@ -40,7 +40,7 @@ class Job:
         self.directory = Path(str(sweep_of_job.dir), str(sweep_of_job.subdir)).absolute()
 
     def whole(self) -> DictConfig:
-        """Composes its configuration with the `hydra` part, as Hydra does to run a job."""
+        """Composes its configuration with the `hydra` part, as Hydra does for a job."""
         whole = self._loader.load_sweep_config(self._sweep, self.words)
         # Hydra's configurations are read-only, and refuse new keys.
         with read_write(whole), open_dict(whole):
@@ -59,7 +59,7 @@ class Job:
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
-        """Makes this job the one that `HydraConfig` describes within this context."""
+        """Makes `HydraConfig` describe this job within this context."""
         hydra = HydraConfig.instance()
         before = hydra.cfg
         own = self._loader.hydra_of_job(self._sweep, self.words)
@@ -73,19 +73,19 @@ class Job:
             hydra.cfg = before
 
     def as_returned(self) -> JobReturn:
-        """Returns what Hydra expects of a launcher."""
+        """Returns the job's result in Hydra's form for launchers."""
         return JobReturn(overrides=self.words, status=JobStatus.COMPLETED, _return_value=self.objective)
 
 
 def names_of(jobs: Sequence[Job]) -> str:
-    """Lists the jobs by their directories, not more than fit in a line."""
+    """Lists the jobs by directory, up to one line."""
     names = [job.directory.name for job in jobs]
     # Long lists would fill the terminal.
     return ", ".join(names if len(names) <= 4 else [*names[:2], "…", names[-1]])
 
 
 def plain_values(job: Job) -> dict[str, Any]:
-    """Returns the values of a job's configuration, without its own directory, so that those of alike jobs are equal."""
+    """Returns the values of a job's configuration without its directory, so that similar jobs compare equal."""
     with job.in_hand():
         values: dict[str, Any] = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
     return {str(name): _without(value, str(job.directory)) for name, value in values.items()}

@@ -16,11 +16,11 @@ from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
 from mlplab.trainer_settings import use_threads
 
 Alone = dict[str, list[Job]]
-"""Reason → jobs that must be run one by one."""
+"""Reason → jobs that must run one by one."""
 
 
 def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]) -> Alone:
-    """Trains jobs with alike configurations in stacks; returns those that cannot be stacked after all.
+    """Trains jobs with matching configurations in stacks; returns those that cannot be stacked after all.
 
     Args:
         jobs: at most as many as a stack may have members.
@@ -29,7 +29,7 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
 
     Raises:
         RunStopped: a signal has stopped the run.
-        DiskFull: or another error that `is_disk_full` knows; members that had room are finished.
+        DiskFull: or another error that `is_disk_full` recognises; members with enough room have finished.
     """
     alone = Alone()
     stacks: dict[Hashable, list[Member]] = {}
@@ -38,8 +38,8 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
         try:
             member = build_member(job, cache)
             optimizer = _optimizer_of(member)
-            # Checked for each member, as the user's code may build members differently. The slow comparison of numbers
-            # is made once for each shape.
+            # Checked for each member, as user code may build members differently. The slow numerical comparison is made
+            # once per shape.
             reason = why_alone_once_built(member, optimizer) or why_other_code(member)
             if reason is None:
                 shape = stack_shape(member, optimizer)
@@ -48,7 +48,7 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
                 reason = other_steps[shape]
         except (RunStopped, KeyboardInterrupt):
             raise
-        except BaseException as error:  # run alone, the job meets it again and reports it
+        except BaseException as error:  # the job will raise it again when run alone, and report it
             reason = _why(error, job)
         if reason is None:
             stacks.setdefault(shape, []).append(member)
@@ -56,7 +56,7 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
         else:
             alone.setdefault(reason, []).append(job)
     for members in stacks.values():
-        # Members with equal options of the optimizer are updated together where they stand side by side.
+        # Sorted, as adjacent members with equal optimizer options are updated together.
         _train(sorted(members, key=_optimizer_options), alone, say)
     return alone
 
@@ -64,7 +64,7 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
 def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) -> None:
     """Trains members of one shape. Members that resume from different steps go to different stacks."""
     first = members[0]
-    # The products of all members count together, so a stack may use threads where one network would not.
+    # All members' products count together, so a stack may use threads even if a single network would not.
     use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
     stacks: dict[Hashable, list[Member]] = {}
     # One flush to the disk for the files of all members.
@@ -87,7 +87,7 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
 
 
 def _why(error: BaseException, job: Job) -> str:
-    """Describes a job's error without its directory, so that equal errors of many jobs are reported once."""
+    """Describes a job's error without its directory, so that equal errors are reported once."""
     message = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
     return message.replace(str(job.directory), "its directory")
 
@@ -105,6 +105,6 @@ def _optimizer_of(member: Member) -> Optimizer:
 
 
 def _optimizer_options(member: Member) -> str:
-    """Returns the options of a member's optimizer, of which learning rate and decay come last."""
+    """Returns the options of a member's optimizer, with learning rate and decay last."""
     options: dict[str, object] = getattr(member.learner.optimizer_factory, "keywords", {})
     return repr(sorted(options.items(), key=lambda item: (item[0] in RATES, item[0])))

@@ -1,4 +1,4 @@
-"""Does units of work in several processes, forked from this one with all that it has imported and composed."""
+"""Runs units of work in several processes, forked with everything that this one has imported and composed."""
 
 import contextlib
 import multiprocessing
@@ -18,30 +18,30 @@ from mlplab.processors import available_cores
 from mlplab.sweeps.job import become_worker, with_a_job
 
 HAS_FORKS = sys.platform == "linux"
-"""On other systems the libraries below PyTorch do not survive a fork."""
+"""Whether processes can be forked: on other systems the libraries below PyTorch do not survive it."""
 
 Say = Callable[[str], None]
 Work = Callable[[int, Say], Any]
-"""Does a unit, given its number, and returns its answer; on the way it may say lines."""
+"""Function that runs the unit of a number and returns its result; it may print lines by its second argument."""
 
 EVERY_SECONDS = 0.1
-"""Time between two looks for lines that workers have said."""
+"""Seconds between polls for lines of the workers."""
 
 PATIENCE = 5.0
-"""Seconds that a worker has to end by itself, and then to answer SIGTERM by saving."""
+"""Seconds for a worker to end by itself, and again to save after SIGTERM."""
 
 
 def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[Any]:
-    """Does all units, each worker one after the other, and returns their answers in order.
+    """Runs all units, one at a time in each worker, and returns their results in order.
 
-    With one process it does them here. With more, this process must not have computed with PyTorch before: the state
+    With one process it runs them here. With more, this process must not have computed with PyTorch before, as the state
     of PyTorch's threads does not survive a fork.
 
     Args:
-        work: does a unit.
+        work: runs a unit.
         n_units: number of units.
-        n_processes: largest number of processes.
-        say: called with the lines that are said on the way.
+        n_processes: maximum of processes.
+        say: called with each line of the workers.
 
     Raises:
         BrokenProcessPool: a worker was killed; the others have been asked to save and end.
@@ -51,7 +51,7 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
         return [work(unit, say) for unit in range(n_units)]
     context = multiprocessing.get_context("fork")
     lines = context.SimpleQueue()
-    # Together the workers use as many threads as there are cores.
+    # Together, the workers use one thread per core.
     arguments = (work, max(1, available_cores() // n_processes), lines.put)
     pool = ProcessPoolExecutor(min(n_processes, n_units), context, initializer=_begin, initargs=arguments)
     answers: list[Any] = [None] * n_units
@@ -70,7 +70,7 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
             for future in done:
                 unit = in_hand.pop(future)
                 failed = failed or future.exception()
-                # After an error no new unit begins, and those that have begun are finished.
+                # After an error no new unit begins; running ones finish.
                 if failed is None:
                     answers[unit] = future.result()
                     in_hand |= {pool.submit(_do, following): following for following in islice(waiting, 1)}
@@ -87,7 +87,7 @@ _say: Say
 
 def _begin(work: Work, threads: int, say: Say) -> None:
     """Prepares a worker for its units."""
-    # A fork hands over anything; the pool itself could send neither of the two.
+    # A fork passes on any object; the pool could pickle neither of the two.
     global _work, _say
     _work, _say = work, say
     become_worker()
@@ -100,7 +100,7 @@ def _do(unit: int) -> Any:
             return _work(unit, _say)
     except (UserError, RunStopped):
         raise
-    except BaseException as error:  # which may hold what cannot be sent
+    except BaseException as error:  # may hold objects that cannot be pickled
         if is_disk_full(error):
             raise DiskFull(str(error) if isinstance(error, DiskFull) else described(error)) from None
         traceback.print_exc()
@@ -108,12 +108,12 @@ def _do(unit: int) -> Any:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Waits for workers to end, then terminates those that are left, then kills them."""
+    """Waits for workers to end; terminates, then kills, the remaining ones."""
     workers = multiprocessing.active_children()
-    # Without waiting, as the pool would wait for a busy worker without limit.
+    # Without waiting, as the pool would wait for a busy worker for ever.
     pool.shutdown(wait=False, cancel_futures=True)
     _join(workers)
-    for end in (BaseProcess.terminate, BaseProcess.kill):  # the first is answered by saving
+    for end in (BaseProcess.terminate, BaseProcess.kill):  # workers answer the first by saving
         for worker in workers:
             with contextlib.suppress(ProcessLookupError):
                 if worker.is_alive():
@@ -122,7 +122,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _join(workers: Sequence[BaseProcess]) -> None:
-    # One deadline for all workers, not one for each.
+    # One common deadline for all workers.
     deadline = time.monotonic() + PATIENCE
     for worker in workers:
         worker.join(max(0.0, deadline - time.monotonic()))

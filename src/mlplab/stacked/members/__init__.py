@@ -1,1 +1,1 @@
-"""The members of a stack: ordinary runs in all but that one Trainer trains their networks together."""
+"""Members of a stack: ordinary runs whose networks a single Trainer trains together."""

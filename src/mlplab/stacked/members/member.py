@@ -1,4 +1,4 @@
-"""A member of a stack: an ordinary run, but that its network is trained together with others."""
+"""A member of a stack: an ordinary run whose network trains together with others."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,15 +25,15 @@ from mlplab.stacked.stacked_job import Job
 
 
 class MemberTrainerView:
-    """Stands in for the Trainer when a member's callbacks are called.
+    """Replaces the Trainer in calls of a member's callbacks.
 
     Metrics, loggers, optimizer and `should_stop` are the member's. All other attributes are those of the Trainer.
 
     Args:
         trainer: of the stack.
         callbacks, loggers, data: the member's.
-        checkpoint: returns the checkpoint of the member, from which it can resume alone.
-        evaluate: returns the metrics of the member's network on the part `val` or `test`.
+        checkpoint: returns a checkpoint from which the member can resume alone.
+        evaluate: returns the member's metrics on the part `val` or `test`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class MemberTrainerView:
         self.callbacks, self.loggers, self.datamodule = callbacks, loggers, data
         self.optimizers: list[Optimizer] = []
         self.callback_metrics: dict[str, Tensor] = {}
-        # What `restore_metrics` writes to.
+        # `restore_metrics` writes to this.
         self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
         self.should_stop = False
 
@@ -60,7 +60,7 @@ class MemberTrainerView:
 
     def leave(self) -> None:
         """Fixes epoch and step of the member when it leaves the stack; does nothing the second time."""
-        # The Trainer goes on counting; the member's own numbers stay those of its last step.
+        # The Trainer continues to count; the member keeps the numbers of its last step.
         if "global_step" not in vars(self):
             self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
 
@@ -78,12 +78,12 @@ class MemberTrainerView:
 class Member:
     """One job with its own learner, optimizer, schedule, callbacks, loggers and directory.
 
-    The learner's parameters lie in the memory of the stack, which trains them. Everything else is as in an ordinary
-    run; callbacks get a `MemberTrainerView` in the place of the Trainer.
+    The learner's parameters are in the memory of the stack, which trains them. Everything else is as in an ordinary
+    run, except that callbacks get a `MemberTrainerView` as the Trainer.
 
     Attributes:
         saved: the checkpoint that it resumes from, if any.
-        clip_at, clip_by: the limit of its gradient, if it has one, by `norm` or by `value`.
+        clip_at, clip_by: the limit of its gradient, if any, by `norm` or `value`.
         optimizer, scheduler: built by `configure`.
     """
 
@@ -131,8 +131,8 @@ class Member:
             evaluate=self.evaluate,
         )  # fmt: skip
         self.learner.trainer = self.trainer  # type: ignore[assignment]
-        # Lightning's `log` writes to the metrics of the Trainer, which are those of the stack.
-        # Past the slow `__setattr__` of nn.Module, which would also look for parameters.
+        # Lightning's `log` would write to the Trainer's metrics, which are the stack's. Past the slow `__setattr__` of
+        # nn.Module, which would also look for parameters.
         vars(self.learner).update(log=self._log, log_dict=self._log_all)
 
     def configure(self) -> None:
@@ -149,7 +149,7 @@ class Member:
         if self.saved is None:
             return
         content: Any = self.saved.content
-        # Copied into the rows of the stack, of which the learner's parameters are views.
+        # Copied into the rows of the stack; the learner's parameters are views of them.
         self.learner.load_state_dict(content["state_dict"])
         self.optimizer.load_state_dict(content["optimizer_states"][0])
         if self.scheduler is not None:
@@ -166,23 +166,23 @@ class Member:
                 callback.load_state_dict(state)
 
     def call(self, hook: str, *arguments: Any, **options: Any) -> None:
-        """Calls a hook of those of its callbacks that override it."""
+        """Calls a hook of those callbacks that override it."""
         hooks = self._hooks.get(hook)
         if hooks is None:
             hooks = self._hooks[hook] = [
                 getattr(callback, hook)
                 for callback in self.callbacks
-                # Found by class, so that empty hooks of Lightning's base are not called.
+                # Looked up by class, to skip empty hooks of Lightning's base class.
                 if getattr(type(callback), hook) is not getattr(Callback, hook)
             ]
         for function in hooks:
             function(self.trainer, self.learner, *arguments, **options)
 
     def move_schedule(self, interval: str) -> None:
-        """Moves the learning rate on after a `step` or an `epoch`."""
+        """Steps the learning-rate schedule after a `step` or an `epoch`."""
         if self._schedule.get("interval") != interval:
             return
-        # A plateau schedule moves only in epochs with a validation.
+        # A plateau schedule is stepped only in epochs with a validation.
         if (self.trainer.current_epoch + 1) % self._schedule.get("frequency", 1) and interval == "epoch":
             return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -197,25 +197,25 @@ class Member:
         self._all_moves += 1
 
     def take_metrics(self, metrics: dict[str, Tensor], step: int) -> None:
-        """Stores metrics, and gives them to the loggers."""
+        """Stores metrics, and passes them to the loggers."""
         self.trainer.callback_metrics.update(metrics)
         self.write({name: float(value) for name, value in metrics.items()}, step)
 
     def write(self, values: dict[str, float], step: int) -> None:
-        """Gives values to the loggers, as the Trainer does."""
+        """Passes values to the loggers, as the Trainer does."""
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.trainer.current_epoch}, step=step)
 
     def checkpoint(self) -> dict[str, Any]:
-        """Returns what `Trainer.save_checkpoint` would write of the run alone."""
+        """Returns the checkpoint that `Trainer.save_checkpoint` would write for the run alone."""
         trainer = self.trainer
-        # The state is in the stack's optimizer until it is asked for.
+        # The stack's optimizer holds the state until it is written back.
         self._write_optimizer(self)
         scheduler = trainer.fit_loop.epoch_loop.scheduler_progress
         epoch, count = self._moves
         moves_in_epoch = count if epoch == trainer.fit_loop.epoch_progress.current.ready - 1 else 0
         for progress, moves in ((scheduler.total, self._all_moves), (scheduler.current, moves_in_epoch)):
-            # The loops' state below contains these counters, which are those of a single member.
+            # The loops' state below contains these counters, here those of the member.
             progress.ready = progress.completed = moves
         content: dict[str, Any] = {
             "epoch": trainer.current_epoch,
@@ -236,7 +236,7 @@ class Member:
         return content
 
     def evaluate(self, part: str) -> list[dict[str, float]]:
-        """Returns metrics of its network on the validation part (`val`) or the `test` part, as the Trainer does."""
+        """Returns its metrics on the validation part (`val`) or the `test` part, as the Trainer does."""
         learner, trainer = self.learner, self.trainer
         step, loader = ("test_step", "test_dataloader") if part == "test" else ("validation_step", "val_dataloader")
         self._logged: dict[str, Tensor] = {}
@@ -245,7 +245,7 @@ class Member:
             self.call("on_test_start")
         with torch.no_grad():
             for index, batch in enumerate(getattr(self.data, loader)()):
-                # Data are float32, and a run in 64 bits converts each batch.
+                # Data are float32; a run in 64 bits converts each batch.
                 batch = trainer.precision_plugin.convert_input(batch)
                 outputs = getattr(learner, step)(batch, index)
                 if part == "test":
@@ -267,7 +267,7 @@ class Member:
 
     @contextmanager
     def logging_epoch(self, step: int) -> Iterator[None]:
-        """Gives the loggers what its callbacks log within this context, at the end of an epoch."""
+        """Passes values that callbacks log within this context to the loggers, at the end of an epoch."""
         self._logged = {}
         yield
         if self._logged:
@@ -275,7 +275,7 @@ class Member:
 
 
 def _owned(content: Any) -> Any:
-    """Copies tensors: a row of the stack would be written with all the others."""
+    """Copies tensors, as saving a row would write the whole stack."""
     if isinstance(content, Tensor):
         return content.detach().clone()
     if isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""Calls the callbacks of each member of a stack as if it were trained alone."""
+"""Calls the callbacks of each member of a stack as if it trained alone."""
 
 import contextlib
 import time
@@ -21,20 +21,20 @@ from mlplab.stacked.members.stacked_data import StackedData
 from mlplab.stacked.members.stacked_learner import StackedLearner
 
 Ended = Callable[[Member, Exception | None], None]
-"""Called with a member that has left the stack, and the error that ended it, if any."""
+"""Function called with a member that has left the stack, and the error that ended it, if any."""
 
 SECONDS_UNSEEN = 10.0
-"""Seconds that curves are buffered; writing them often would take longer than training."""
+"""Seconds to buffer curves, as frequent writes would take longer than training."""
 
 
 class StackIsEmpty(Exception):
-    """All members have left before the training was over."""
+    """Ends training, as all members have left."""
 
 
 class _StepBuffer:
-    """Collects values of each step for all members at once, and passes them to the members' callbacks later.
+    """Buffers each step's values for all members, and passes them to the members' callbacks later.
 
-    Calling each callback of each member in every step would take longer than the step.
+    Calling every member's callbacks in every step would take longer than the step.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class _StepBuffer:
         self._norms: list[tuple[int, list[Tensor]]] = []
 
     def add_norms(self, step: int, gradients: Sequence[Tensor]) -> None:
-        """Adds the norm of each parameter's gradient of each member."""
+        """Adds each member's gradient norms by parameter."""
         self._norms.append((step, [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]))
 
     def add_losses(self, losses: Tensor, hits: Tensor, n_rows: int, logged_step: int | None) -> None:
-        """Adds the losses of a batch (K,) and the rows that were classified rightly (K,), empty in a regression.
+        """Adds a batch's losses (K,) and numbers of correctly classified rows (K,), empty for regression.
 
-        Losses and `rates` are marked as those of a logged step, if it is one.
+        If the step is logged, they are also kept with `rates` for its curves.
         """
         self._losses.append(losses)
         self._hits += [hits] if len(hits) else []
@@ -64,7 +64,7 @@ class _StepBuffer:
             self._logged.append((logged_step, len(self._losses) - 1, self.rates))
 
     def flush(self, members: Sequence[Member]) -> None:
-        """Passes the values on."""
+        """Passes the values to the callbacks."""
         # (K, batches), so that a row is one member's curve.
         columns = torch.stack(self._losses, dim=1) if self._losses else None
         hits = torch.stack(self._hits).sum(0).tolist() if self._hits else None
@@ -83,12 +83,12 @@ class _StepBuffer:
         self._clear()
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keeps those members, once `flush` was called."""
+        """Keeps these members. Call `flush` first."""
         self.rates = [self.rates[row] for row in rows] if self.rates else []
 
 
 class StackCallbacks(Callback):
-    """Calls the members' callbacks, and removes members that stop early, diverge or fail, and all at the end.
+    """Calls the members' callbacks; removes members that stop early, diverge or fail, and at the end all.
 
     Args:
         learner: of the stack.
@@ -132,14 +132,14 @@ class StackCallbacks(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self._logged_step(trainer, trainer.global_step + 1) is not None:
-            # At the start of the step, as the schedule moves the rate at its end.
+            # At the start of the step, as the schedule changes the rate at its end.
             self._buffer.rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         gradients = [p.grad for p in self.learner.model.tensors.values() if p.grad is not None]
-        # A sum is not finite if any number in it is not, and is found many times faster than such a number.
+        # A sum is not finite if any term is not, and is much faster than checking each number.
         if not torch.stack([part.sum() for part in (self.learner.losses, *gradients)]).isfinite().all():
             self._find_diverging(gradients)
         logged = self._logged_step(trainer, trainer.global_step + 1)
@@ -150,7 +150,7 @@ class StackCallbacks(Callback):
         return logged_step(step, trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def _find_diverging(self, gradients: Sequence[Tensor]) -> None:
-        """Finds members that diverge. They leave after the step, as its gradients need all rows until then."""
+        """Finds diverging members. They leave after the step, which needs all rows."""
         fine = self.learner.losses.isfinite()
         for gradient in gradients:
             fine = fine & gradient.flatten(1).isfinite().all(dim=1)
@@ -165,9 +165,9 @@ class StackCallbacks(Callback):
             try:
                 member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
             except Diverged as diverged:
-                # Fixed now, as the step counts on before the member leaves.
+                # Recorded now, as the step counter increases before the member leaves.
                 member.trainer.leave()
-                # A traceback would keep the frames of the step alive, and with them the autograd graph.
+                # A traceback would keep the frames of the step, and so the autograd graph.
                 self._diverged[member] = diverged.with_traceback(None)
 
     def on_train_batch_end(
@@ -185,7 +185,7 @@ class StackCallbacks(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save_together()
-        # The number that Lightning gives to its loggers at a validation.
+        # The step number that Lightning logs at a validation.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
         for row, member in enumerate(self.members):
@@ -211,9 +211,9 @@ class StackCallbacks(Callback):
             self._last_seen = time.monotonic()
 
     def _save_together(self, members: Sequence[Member] | None = None) -> None:
-        """Writes the curves that are due, or all curves of the given members, whose files are needed now."""
+        """Writes the curves that are due, or all curves of the given members."""
         loggers = [logger for member in (self.members if members is None else members) for logger in member.loggers]
-        with contextlib.suppress(OSError):  # raised again, and assigned to a member, when each writes its own
+        with contextlib.suppress(OSError):  # raised again, for the right member, when each writes its own
             save_together(loggers, all_of_them=members is not None)
 
     def _call(self, hook: str) -> None:
@@ -221,7 +221,7 @@ class StackCallbacks(Callback):
         self._for_each(lambda member: member.call(hook))
 
     def _for_each(self, function: Callable[[Member], object]) -> None:
-        """Calls a function for all members; removes those that fail or diverge in it."""
+        """Calls a function for all members; removes those that fail or diverge."""
         self._remove(self._errors(function, self.members))
 
     def _errors(self, function: Callable[[Member], object], members: Sequence[Member]) -> dict[Member, Exception]:
@@ -229,7 +229,7 @@ class StackCallbacks(Callback):
         for member in members:
             try:
                 function(member)
-            # These are the run's own; any other error is a fault of the stack, and ends it.
+            # These errors belong to the member; any other is an error of the stack, and ends it.
             except (RunFailed, OSError) as error:
                 errors[member] = error
         return errors
@@ -246,7 +246,7 @@ class StackCallbacks(Callback):
         if is_within_epoch and not stopping and now - self._last_look < seconds:
             return
         self._last_look = now
-        # All members together, so that after a crash they resume from one step, in one stack.
+        # All members together, so that after a crash they resume from the same step, in one stack.
         if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
             self._buffer.flush(self.members)
             self._write_checkpoints(self.members)
@@ -262,7 +262,7 @@ class StackCallbacks(Callback):
         if loop_of(trainer)._can_stop_early:
             leaving = [member for member in self.members if member.trainer.should_stop]
             self._write_checkpoints(leaving)
-            # Writing may have failed, which removes a member at once.
+            # A failed write removes a member at once.
             self._end([member for member in leaving if member in self.members])
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -277,10 +277,10 @@ class StackCallbacks(Callback):
         self._remove({member: errors.get(member) for member in leaving})
 
     def _remove(self, leaving: Mapping[Member, Exception | None]) -> None:
-        """Removes members from the stack; the others continue unaffected."""
+        """Removes members from the stack without affecting the others."""
         if not leaving:
             return
-        # Buffered values stand by rows, so they are passed on before the rows change.
+        # Buffered values are ordered by row, so they are flushed before the rows change.
         self._buffer.flush(self.members)
         rows = [row for row, member in enumerate(self.members) if member not in leaving]
         for member in leaving:
@@ -291,7 +291,7 @@ class StackCallbacks(Callback):
         with flushed_together():
             for member, error in leaving.items():
                 if error is not None:
-                    with contextlib.suppress(RunFailed, OSError):  # its files may be the cause of the error
+                    with contextlib.suppress(RunFailed, OSError):  # its files may have caused the error
                         member.call("on_exception", error)
                 self.ended(member, error)
         if not rows and not self._is_at_end:

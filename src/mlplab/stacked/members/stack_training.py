@@ -38,7 +38,7 @@ from mlplab.trainer_settings import silence_lightning
 
 
 class DataCache:
-    """Caches data sets, so that each is read once for all members that share it."""
+    """Caches data sets, so that members share them."""
 
     def __init__(self) -> None:
         self._cached: dict[str, DataModule] = {}
@@ -50,14 +50,14 @@ class DataCache:
             UserError: the data cannot be read or split.
         """
         config = job.config
-        # Jobs with equal options read the same data, whatever their seeds.
+        # Jobs with equal options share data, whatever their seeds.
         key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
         if key not in self._cached:
             data = build_data(config)
-            assert isinstance(data, DataModule)  # `why_alone` has told others apart
+            assert isinstance(data, DataModule)  # `why_alone` has excluded others
             data.setup()
             self._cached[key] = data
-        data = copy.copy(self._cached[key])  # shares the tensors; the order of rows follows the member's seed
+        data = copy.copy(self._cached[key])  # shares the tensors, but orders rows by the member's seed
         data.seed = int(config.seed)
         return data
 
@@ -73,7 +73,7 @@ def build_member(job: Job, cache: DataCache) -> Member:
         check(config)
         data = cache.of(job)
         learner = build_learner(config, data)
-        # Lightning would convert the weights later, but the stack copies them into its memory now.
+        # Now, as the stack copies the weights; Lightning would convert them later.
         if str(config.trainer.precision).startswith("64"):
             learner.double()
         directory = RunDirectory(Path(config.paths.run))
@@ -106,11 +106,11 @@ def claim(member: Member) -> None:
 
 
 def train_stack(members: Sequence[Member]) -> None:
-    """Trains members of one shape from the same step, each to its own end. Their directories must be claimed.
+    """Trains members of one shape and step, each to its own end. Their directories must be claimed.
 
     Raises:
         RunStopped: a signal has stopped the run; its state is saved.
-        DiskFull: the disk was too full for some members; these have stopped, and the others are finished.
+        DiskFull: the disk was too full for some members, which have stopped; the others have finished.
     """
     silence_lightning()
     first = members[0]
@@ -128,7 +128,7 @@ def train_stack(members: Sequence[Member]) -> None:
             data = StackedData([member.data for member in members])
             learner = StackedLearner(members)
             trainer = _trainer(first, learner, StackCallbacks(learner, data, end))
-            # All members of a stack are at one step, so the loops of the first are those of all.
+            # All members are at the same step, so the first one's loops apply to all.
             if first.saved is not None:
                 trainer.fit_loop.load_state_dict(dict(first.saved.content["loops"]["fit_loop"]))
             with interruption.finishing_the_step(trainer), explain_out_of_memory(first.data):
@@ -136,10 +136,10 @@ def train_stack(members: Sequence[Member]) -> None:
         except StackIsEmpty:
             pass
         except BaseException as error:
-            # A copy, as `end` takes members off the list.
+            # A copy, as `end` removes members from the list.
             unfinished = list(left)
             for member in unfinished:
-                # One member's failing end must not keep the others from theirs.
+                # A member that fails to end must not affect the others.
                 with contextlib.suppress(Exception):
                     end(member, error)
             if not unfinished or isinstance(error, RunStopped | KeyboardInterrupt):
@@ -156,7 +156,7 @@ def train_stack(members: Sequence[Member]) -> None:
 
 def _trainer(first: Member, learner: StackedLearner, callbacks: StackCallbacks) -> pl.Trainer:
     config = first.job.config.copy()
-    # The stack clips each member by itself, and its progress bar would not be seen.
+    # The stack clips each member separately, and shows no progress bar.
     for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
         OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
     with first.job.in_hand():

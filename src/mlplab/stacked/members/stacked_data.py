@@ -1,4 +1,4 @@
-"""The mini-batches of a stack: each member gets those that it would see alone."""
+"""Serves the mini-batches of a stack: each member gets the same ones as alone."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ EVALUATION_ROWS = 1 << 15
 
 
 class StackedData(pl.LightningDataModule):
-    """The data of several members, held once for all that split them alike.
+    """The data of several members, stored once for all members with the same split.
 
     Args:
         members: the data of each, of the same sizes.
@@ -35,11 +35,11 @@ class StackedData(pl.LightningDataModule):
         return StackedParts(self)
 
     def epoch(self) -> int:
-        """Returns the epoch that begins."""
+        """Returns the epoch that is about to begin."""
         return self.trainer.current_epoch if self.trainer is not None else 0
 
     def of_parts(self, name: str) -> tuple[list[tuple[Tensor, Tensor]], list[int]]:
-        """Returns the distinct parts of that name, and which of them each member has."""
+        """Returns the distinct parts of a name, and the index of each member's part."""
         parts: dict[int, tuple[Tensor, Tensor]] = {}
         of_member = []
         for data in self.members:
@@ -57,10 +57,10 @@ class StackedData(pl.LightningDataModule):
 
 
 class StackedBatches:
-    """Yields (features (K, B, F), targets (K, B) or (K, B, T)); or the whole part, where one batch has it all.
+    """Yields (features (K, B, F), targets (K, B) or (K, B, T)); or the whole shared part, if it is one batch.
 
     Attributes:
-        first_batch: index of the batch where the next epoch begins; the epoch after it begins at 0 again.
+        first_batch: index of the first batch of the next epoch; later epochs begin at 0.
     """
 
     def __init__(self, data: StackedData, batch_size: int) -> None:
@@ -68,7 +68,7 @@ class StackedBatches:
         parts, _ = data.of_parts("train")
         self.n_rows = len(parts[0][1])
         self._order = torch.empty(0, dtype=torch.int64)
-        # Several splits of the same rows stand one below the other; the indices of a member begin at its own split.
+        # Different splits are concatenated; a member's indices are shifted to its own split.
         self._features, self._targets = (
             parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
         )
@@ -81,13 +81,13 @@ class StackedBatches:
         first, self.first_batch = self.first_batch, 0
         _, of_member = self.data.of_parts("train")
         epoch = self.data.epoch()
-        if self.batch_size >= self.n_rows:  # the order within a batch changes nothing but rounding
+        if self.batch_size >= self.n_rows:  # the order within a batch only affects rounding
             begin = torch.tensor(of_member)[:, None] * self.n_rows
             self._order = begin + torch.arange(self.n_rows)
         else:
             self._order = torch.stack(
                 [
-                    # The order that the member draws alone, shifted to its split.
+                    # The member's own order, shifted to its split.
                     batch_order(self.n_rows, data.seed, epoch) + part * self.n_rows
                     for data, part in zip(self.data.members, of_member, strict=True)
                 ]
@@ -97,7 +97,7 @@ class StackedBatches:
 
     def _batch(self, begin: int) -> tuple[Tensor, Tensor]:
         rows = self._order[:, begin : begin + self.batch_size]
-        # One batch of rows that all share: handed out as it is, without a copy.
+        # A single batch that all share is passed on without a copy.
         if self.batch_size >= self.n_rows and len(self._targets) == self.n_rows:
             return self._features, self._targets
         flat = rows.reshape(-1)

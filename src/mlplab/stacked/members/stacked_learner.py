@@ -1,4 +1,4 @@
-"""The LightningModule of a stack: the steps of `Learner`, for all members at once."""
+"""The LightningModule of a stack: the steps of `Learner` for all members at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +24,8 @@ Batch = tuple[Tensor, Tensor]
 class StackedLearner(pl.LightningModule, HasFusedStep):
     """Trains K networks of one shape.
 
-    Legend: K members, B batch, N rows, F features, C outputs. A batch is (features (K, B, F), targets (K, B) or
-    (K, B, T)); where all members see the same rows, the K is left out.
+    Legend: K members, B batch, N rows, F features, C outputs. A batch is (features (K, B, F), targets (K, B) or (K, B,
+    T)); if all members see the same rows, K is left out.
 
     Attributes:
         losses: of the last step, without penalties (K,).
@@ -36,7 +36,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         super().__init__()
         self.members = list(members)
         learners = [member.learner for member in members]
-        # Members share all of it but mean and std of the target.
+        # Members share the task, except mean and std of the target.
         self.task = learners[0].task
         networks = [learner.model for learner in learners]
         self.model = StackedNetwork(networks)
@@ -53,7 +53,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         self.optimizer: StackedOptimizer
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Without dropout no seed is read, and deriving one for each member takes time at every step.
+        # Without dropout no seed is needed, and deriving them takes time in every step.
         if not self.model.draws:
             return
         epoch = self.trainer.current_epoch
@@ -63,13 +63,13 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         return self._fused_step if self.model.has_kernels else None
 
     def _fused_step(self, batch: Batch, batches_per_update: int) -> tuple[Outputs, Backward]:
-        """Computes what `training_step` does, without autograd."""
+        """Computes the same as `training_step`, without autograd."""
         assert batches_per_update == 1
         outputs, through_network = self.model.with_backward(batch[0])
         losses, through_losses = self.objective.with_backward(outputs, self._targets_of_all(batch))
         self.losses = losses.detach()
         self._count_hits(outputs, batch)
-        # The loss of the stack is the sum, so each member's own has the gradient 1.
+        # The stack's loss is the sum, so its gradient by each member's loss is 1.
         ones = torch.ones_like(self.losses)
         return {"loss": self.losses.sum()}, lambda: through_network(through_losses(ones))
 
@@ -78,16 +78,16 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         losses = self._losses_of(outputs, batch)
         self.losses = losses.detach()
         self._count_hits(outputs.detach(), batch)
-        # The sum: no member's gradient is divided by their number.
+        # The sum, as a mean would divide each member's gradient by K.
         return losses.sum()
 
     def _count_hits(self, outputs: Tensor, batch: Batch) -> None:
-        """Counts the rows that each member of a classification takes for their class (K,), for the training curves."""
+        """Counts each member's correctly classified rows (K,), for the training curves; empty for regression."""
         if self.task.kind == "classification":
             self.hits = are_hits(outputs, self._targets_of_all(batch)).sum(-1)
 
     def on_after_backward(self) -> None:
-        # After the backward pass, as the penalties are no part of the loss that autograd sees.
+        # After the backward pass, as the differentiated loss excludes penalties.
         self.penalty.add_gradients(self.model)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
@@ -102,11 +102,11 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         self._is_shared = batch[0].ndim == 2
 
     def _losses_of(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Computes the loss of each member (K,), also on rows that all share."""
+        """Computes each member's loss (K,), also on shared rows."""
         return self.objective(outputs, self._targets_of_all(batch))  # type: ignore[no-any-return]
 
     def _targets_of_all(self, batch: Batch) -> Tensor:
-        """Returns the targets of each member, also of rows that all share."""
+        """Returns each member's targets, also for shared rows."""
         features, targets = batch
         # Expanded, not copied.
         return targets.expand(len(self.members), *targets.shape) if features.ndim == 2 else targets
@@ -142,12 +142,12 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         return self.optimizer
 
     def write_optimizer(self, member: Member) -> None:
-        """Updates the state of a member's own optimizer to what it would be alone."""
+        """Copies the stack's state to a member's own optimizer, as if it had trained alone."""
         self.optimizer.write_to_members([self.members.index(member)])
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keeps the members of these rows. The others get memory of their own."""
-        # The optimizer first: it writes states back by the rows that are still there.
+        """Keeps the members of these rows. The others get their own memory."""
+        # The optimizer first, as it writes states back while the rows still exist.
         self.optimizer.select(rows)
         self.model.select(rows)
         self.objective.select(rows)

@@ -1,1 +1,1 @@
-"""Stacked networks and their losses, with gradients."""
+"""Computes stacked networks and their losses, with gradients."""

@@ -1,7 +1,7 @@
-"""Forward and backward pass of K plain networks by direct kernel calls.
+"""Passes K plain networks forwards and backwards by direct kernel calls.
 
-As engine/fused_step.py for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
-C outputs of the network.
+Does the same as engine/fused_step.py for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a
+layer, C outputs of the network.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from mlplab.stacked.networks.layers import StackedLayer, StackedLinear, StackedM
 from mlplab.stacked.networks.stacked_tensors import Workspace
 
 Backward = Callable[[Tensor], None]
-"""Writes `.grad` of all weights and biases, given the gradient of the outputs."""
+"""Function that writes `.grad` of all weights and biases from the gradient of the outputs."""
 
 WayBack = Callable[[Tensor, bool], Tensor]
-"""Carries the gradient of a layer's outputs to its weights and, if wanted, to its inputs."""
+"""Function that propagates the gradient of a layer's outputs to its weights and, if wanted, its inputs."""
 
 
 def pass_through(
@@ -25,7 +25,7 @@ def pass_through(
 ) -> tuple[Tensor, Backward]:
     """Returns the outputs (K, B, C), and a function that writes `.grad` of all weights and biases.
 
-    A gradient lies in memory that the next step overwrites: clone what is to be kept.
+    The next step overwrites the gradients: clone any that are to be kept.
     """
     step = _Step(memory)
     ways_back: list[WayBack] = []
@@ -42,16 +42,16 @@ def pass_through(
             if ways_back:
                 gradient = step.product(gradient, network.output.weight)
             for depth in range(len(ways_back) - 1, -1, -1):
-                # The features need no gradient, so the first layer computes none for its inputs.
+                # Features need no gradient, so the first layer computes none for its inputs.
                 gradient = ways_back[depth](gradient, depth > 0)
-        # Not before: the pass back reads what the pass forward has left.
+        # Only now, as the backward pass reads the forward pass's memory.
         memory.give_back([*step.taken, *(mask for mask in masks if mask is not None)])
 
     return outputs, backward
 
 
 class _Step:
-    """One pass forward and back, with the memory that it has taken."""
+    """A forward and backward pass, with its borrowed memory."""
 
     def __init__(self, memory: Workspace) -> None:
         self.memory = memory
@@ -62,11 +62,11 @@ class _Step:
         return self.taken[-1]
 
     def product(self, first: Tensor, second: Tensor) -> Tensor:
-        # Into memory that is used again, see `Workspace`.
+        # Into reused memory, see `Workspace`.
         return torch.bmm(first, second, out=self.take(*first.shape[:2], second.shape[2]))
 
     def hidden_layer(self, layer: StackedLayer, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, WayBack]:
-        """Computes outputs (K, B, H) from inputs (K, B, F); returns them with the way back."""
+        """Computes outputs (K, B, H) from inputs (K, B, F); returns them with the backward function."""
         linear = layer.linear
         sums = self.take(*inputs.shape[:2], linear.weight.shape[1])
         torch.baddbmm(linear.bias.unsqueeze(1), inputs, linear.weight.transpose(1, 2), out=sums)
@@ -80,7 +80,7 @@ class _Step:
 
         def backward(gradient: Tensor, wants_inputs: bool) -> Tensor:
             past = gradient  # by the residual connection
-            # New memory also without a mask: kernels in place would overwrite what the residual connection still needs.
+            # New memory also without a mask: in place, kernels would overwrite the residual connection's gradient.
             if mask is not None or layer.residual:
                 gradient = torch.mul(gradient, 1 if mask is None else mask, out=self.take(*gradient.shape))
             if in_place is None:
@@ -97,6 +97,6 @@ class _Step:
 
     def write_gradients(self, linear: StackedLinear, inputs: Tensor, gradient: Tensor) -> None:
         """Writes the gradients of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H)."""
-        # Over what was there: a stack makes an update for each batch.
+        # Overwrites the former gradients, as a stack makes an update for each batch.
         linear.weight.grad = torch.bmm(gradient.transpose(1, 2), inputs, out=linear.weight_gradient)
         linear.bias.grad = gradient.sum(1)

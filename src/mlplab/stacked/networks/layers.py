@@ -1,7 +1,7 @@
-"""K multilayer perceptrons of one shape at once, and their input layers: batched products on stacked weights.
+"""Computes K multilayer perceptrons of one shape, and their input layers, by batched products.
 
-Legend: K members, B batch, F features, H hidden, C outputs. Every product, sum and mask belongs to one member, so
-that no number of one reaches another, not even a NaN.
+Legend: K members, B batch, F features, H hidden, C outputs. Every product, sum and mask belongs to one member, so no
+value affects another member, not even a NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from mlplab.stacked.networks.stacked_tensors import Workspace
 
 
 class StackedMasks:
-    """Draws dropout masks, each member's from its own seed: 0 for what is dropped, 1/(1 − p) for what is kept.
+    """Draws dropout masks, each member's from its own seed: 0 drops a value, 1/(1 − p) keeps it.
 
     Args:
-        places: width, and share p of each member (K,), of each place with dropout, in the order of the pass.
+        places: width and each member's share p (K,) for each position with dropout, in forward order.
     """
 
     def __init__(self, places: Sequence[tuple[int, Sequence[float]]]) -> None:
-        # The share that is kept, as `bernoulli_` takes it.
+        # The kept share, for `bernoulli_`.
         self.places = [(width, [1 - share for share in shares]) for width, shares in places]
         self.n_members = len(self.places[0][1])
 
@@ -36,23 +36,23 @@ class StackedMasks:
         return any(min(kept) < 1 for _, kept in self.places)
 
     def none(self) -> list[Tensor | None]:
-        """Returns the masks of a step that drops nothing."""
+        """Returns the masks of a step without dropout."""
         return [None] * len(self.places)
 
     def draw(self, seeds: Sequence[int] | None, like: Tensor, memory: Workspace) -> list[Tensor | None]:
-        """Draws the factors (K, B, width) of each place; None where no member drops anything.
+        """Draws the factors (K, B, width) of each position; None if no member drops anything there.
 
-        Each member draws from its seed, place by place: the bits that it draws when alone.
+        Each member draws from its seed in order of positions: the same bits as alone.
 
         Args:
             seeds: of the members for this step (K,).
-            like: (K, B, F) or (B, F), whose type and rows the masks have.
-            memory: where they lie.
+            like: (K, B, F) or (B, F), for the type and number of rows.
+            memory: for the masks.
         """
         masks = self.none()
         drawn = []
         for place, (width, kept) in enumerate(self.places):
-            # Where no member drops anything there is no mask, and nothing to multiply by.
+            # Without dropout there is no mask.
             if min(kept) < 1:
                 masks[place] = mask = memory.take((self.n_members, like.shape[-2], width))
                 drawn.append((mask.unbind(0), kept))
@@ -60,19 +60,19 @@ class StackedMasks:
             return masks
         assert seeds is not None, "each member must have a seed for the step"
 
-        # A generator of its own, so that the default one stays where it is; for one seed both draw the same bits.
+        # A separate generator, so that the default one is not advanced; for one seed both draw the same bits.
         generator = torch.Generator(like.device)
         for member, seed in enumerate(seeds):
             generator.manual_seed(seed)
             for rows, kept in drawn:
-                # A member without dropout draws nothing alone either, and its later masks would be others.
+                # Alone, a member without dropout draws nothing; a draw here would change its later masks.
                 if kept[member] < 1:
                     rows[member].bernoulli_(kept[member], generator=generator)
                 else:
                     rows[member].fill_(1.0)
         for factors, (_, kept) in zip(masks, self.places, strict=True):
             if factors is not None:
-                # By a number in the masks' type, as `functional.dropout` divides.
+                # Divides in the masks' type, as `functional.dropout` does.
                 factors.div_(torch.tensor(kept, dtype=torch.float64).to(factors).view(-1, 1, 1))
         return masks
 
@@ -81,7 +81,7 @@ class StackedMasks:
 class StackedNormalization:
     """Batch or layer normalisation of K members, scale and shift (K, H).
 
-    Batch normalisation has running statistics (K, H), and the steps (K,) in which they were updated.
+    Batch normalisation has running statistics (K, H), and counters of their updates (K,).
     """
 
     scale: Tensor
@@ -93,19 +93,19 @@ class StackedNormalization:
     momentum: float = 0.0
 
     def __call__(self, sums: Tensor, is_training: bool) -> Tensor:
-        """Normalizes the sums of each unit of each member. (K, B, H) -> (K, B, H)."""
+        """Normalises the sums of each member's units. (K, B, H) -> (K, B, H)."""
         if self.running_mean is None or self.running_var is None or self.n_tracked is None:
-            # PyTorch's kernel takes one scale for all rows, so the scale of each member is applied behind it.
+            # PyTorch's kernel takes one scale for all rows, so each member's scale is applied after it.
             normalized = functional.layer_norm(sums, sums.shape[2:], eps=self.eps)
             return torch.addcmul(self.shift.unsqueeze(1), normalized, self.scale.unsqueeze(1))
         # A batch of one row has no variance, see `mlplab.models.mlp.BatchNorm`.
         is_training = is_training and sums.shape[1] > 1
         if is_training:
-            # Members take the same steps, but each has a counter, as its own module would.
+            # Members take the same steps, but each has its own counter, as its module would.
             self.n_tracked.add_(1)
-        # Each unit of each member is one column for PyTorch's kernel.
+        # For PyTorch's kernel, each unit of each member is a column.
         columns = functional.batch_norm(
-            # (K, B, H) -> (B, K·H), as the statistics of a column depend on that column alone.
+            # (K, B, H) -> (B, K·H), as statistics are computed by column.
             sums.transpose(0, 1).flatten(1),
             self.running_mean.view(-1),
             self.running_var.view(-1),
@@ -127,7 +127,7 @@ class StackedLinear:
 
     @cached_property
     def weight_gradient(self) -> Tensor:
-        """Returns memory for the gradient, the same at every step."""
+        """Returns memory for the gradient, reused at every step."""
         return torch.empty_like(self.weight)
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class StackedLinear:
 
 @dataclass(frozen=True)
 class StackedLayer:
-    """A hidden layer of all members. The dropout that each has for itself is in the masks."""
+    """A hidden layer of all members. Each member's own dropout is in the masks."""
 
     linear: StackedLinear
     normalization: StackedNormalization | None
@@ -155,7 +155,7 @@ class StackedMLP:
     """
 
     def __init__(self, networks: Sequence[MLP], stacked: Mapping[str, Tensor]) -> None:
-        # The members have one architecture, so the first shows what the layers are.
+        # All members have the first one's architecture.
         first = networks[0]
         self.layers = [
             _stacked_layer(layer, f"hidden.{depth}", stacked)
@@ -164,7 +164,7 @@ class StackedMLP:
         ]
         self.output = StackedLinear(stacked["output.weight"], stacked["output.bias"])
         self.n_members = len(networks)
-        # Normalisation is left to autograd: its gradient has no kernel here.
+        # Normalisation is left to autograd, as its gradient has no kernel here.
         self.has_kernels = all(layer.normalization is None for layer in self.layers)
         places = [(first.architecture["in_features"], [network.input_dropout for network in networks])]
         for depth, layer in enumerate(self.layers):
@@ -204,7 +204,7 @@ def _stacked_layer(layer: HiddenLayer, name: str, stacked: Mapping[str, Tensor])
             stacked.get(f"{prefix}.running_mean"),
             stacked.get(f"{prefix}.running_var"),
             stacked.get(f"{prefix}.num_batches_tracked"),
-            # Layer normalisation has no momentum, nor anything that it would move.
+            # Layer normalisation has neither momentum nor running statistics.
             getattr(own, "momentum", 0.0),
         )
     linear = StackedLinear(stacked[f"{name}.linear.weight"], stacked[f"{name}.linear.bias"])
@@ -222,7 +222,7 @@ class StackedPixelInputs:
         # A copy, as the last line works in place.
         features = features.to(self.mean.dtype, copy=True)
         if features.ndim == 2:
-            # Repeated, not expanded: each member writes its own numbers into it.
+            # Repeated, not expanded, as each member writes its own numbers.
             features = features.repeat(len(self.mean), 1, 1)
         return features.sub_(self.mean).div_(self.std)
 
@@ -232,14 +232,14 @@ class StackedCategoryInputs:
 
     def __init__(self, first: CategoryInputs, stacked: Mapping[str, Tensor]) -> None:
         self.n_numeric = first.n_numeric
-        # Which column has which categories belongs to the architecture, and is the same for all.
+        # The categories of the columns belong to the architecture, and are the same for all.
         self.columns, self.levels = stacked["one_hot_column"][0], stacked["one_hot_level"][0]
         self.embedded_columns = first.embedded_columns
         self.vectors = [stacked[f"embeddings.{index}.weight"] for index in range(len(self.embedded_columns))]
 
     def __call__(self, features: Tensor) -> Tensor:
         if self.vectors and features.ndim == 2:
-            # Members that share rows still have vectors of their own.
+            # Members that share rows still have their own vectors.
             features = features.expand(len(self.vectors[0]), -1, -1)
         parts = [features[..., : self.n_numeric]]
         if len(self.levels):
@@ -251,10 +251,10 @@ class StackedCategoryInputs:
 
 
 def _look_up(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Returns vectors (K, B, width) for codes (K, B) out of (K, levels, width); that of code 0 is and stays 0."""
+    """Looks up codes (K, B) in tables (K, levels, width): -> (K, B, width). The vector of code 0 stays 0."""
     n_members, n_levels, _ = vectors.shape
-    # The tables of all members lie one below the other, so that one call looks up all codes.
+    # The members' tables are concatenated, so that one call looks up all codes.
     first_rows = torch.arange(0, n_members * n_levels, n_levels, device=codes.device).unsqueeze(1)
     found = functional.embedding(codes + first_rows, vectors.flatten(0, 1))
-    # A `padding_idx` is one row of the table, and here each member has such a row.
+    # Not `padding_idx`, which is a single row; here each member has such a row.
     return found * (codes != 0).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""K networks of one shape as one module: their parameters in one tensor each, every member a view of its row."""
+"""Combines K networks of one shape in one module: parameters are stacked, and each member has views of its row."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ from mlplab.stacked.networks.stacked_tensors import Workspace, named_tensors
 
 
 class StackedNetwork(nn.Module):
-    """K networks at once: features (K, B, F), or (B, F) for all alike -> (K, B, C).
+    """Computes K networks at once: features (K, B, F), or shared (B, F) -> (K, B, C).
 
     Legend: K members, B batch, F features, C outputs.
 
-    The parameters and buffers of the members move into tensors (K, …). From then on each member's own are views of
-    its row. So a member can be called, saved and loaded by itself at any time. (`torch.save` writes the whole tensor
-    behind a view: clone what is to be kept of one member.)
+    The members' parameters and buffers move into tensors (K, …), and become views of their rows. So a member can be
+    called, saved and loaded by itself at any time. (`torch.save` writes the whole tensor behind a view: clone a
+    member's tensors before saving.)
 
-    Set `seeds` before each step with dropout: one for each member, from which its masks are drawn as the member alone
-    draws them. A user's own module draws from the first seed for all: equal in distribution.
+    Before each step with dropout, set one of `seeds` for each member: its masks are then the same as alone. The user's
+    own modules all draw from the first seed, which is equal in distribution only.
 
     Args:
         networks: of one `network_shape` of `mlplab.stacked.eligibility`.
@@ -39,7 +39,7 @@ class StackedNetwork(nn.Module):
         self.stack = _Branch()
         named = [dict(named_tensors(network)) for network in networks]
         for name, first in named[0].items():
-            # A copy, into which the members' own tensors are pointed by `_arrange`.
+            # A copy; `_arrange` turns the members' own tensors into views of it.
             rows = torch.stack([tensors[name].detach() for tensors in named])
             if isinstance(first, nn.Parameter):
                 self.stack.plant(name, nn.Parameter(rows, requires_grad=first.requires_grad))
@@ -60,7 +60,7 @@ class StackedNetwork(nn.Module):
     def with_backward(self, features: Tensor) -> tuple[Tensor, Backward]:
         """Returns the outputs (K, B, C), and a function that carries their gradient to `.grad` of all parameters.
 
-        For training, and where `has_kernels` says so.
+        For training, and only if `has_kernels`.
         """
         features, body = self._behind_inputs(features), self._body
         assert isinstance(body, StackedMLP)
@@ -74,30 +74,30 @@ class StackedNetwork(nn.Module):
 
     @property
     def draws(self) -> bool:
-        """Returns whether a step drops anything, or a user's own module may."""
-        # A user's own module may draw whatever its options say.
+        """Returns whether a step draws random numbers, or a user's own module may."""
+        # A user's own module may draw at any time.
         return isinstance(self._body, StackedModule) or self._body.masks.draws
 
     @property
     def has_kernels(self) -> bool:
-        """Returns whether `with_backward` finds all gradients: for plain perceptrons, nothing before them learning."""
+        """Returns whether `with_backward` gives all gradients: for plain perceptrons without trainable input layers."""
         learns_before = any(isinstance(tensor, nn.Parameter) for tensor in _below(self.tensors, "inputs").values())
         # The kernels compute all gradients, those of frozen parameters as well.
         is_frozen = any(not parameter.requires_grad for parameter in self.stack.parameters())
         return isinstance(self._body, StackedMLP) and self._body.has_kernels and not (learns_before or is_frozen)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keeps those members, in that order. The others get memory of their own and stay as they are."""
+        """Keeps these members, in this order. The others get their own memory, unchanged."""
         index = torch.tensor(rows, dtype=torch.int64, device=next(iter(self.tensors.values())).device)
         staying = set(rows)
         for row, network in enumerate(self.networks):
-            # Before the rows move, as these members are views of them.
+            # Before the rows change, as these members are views of them.
             if row not in staying:
                 for _, tensor in named_tensors(network):
                     tensor.data = tensor.data.clone()
         self.networks = [self.networks[row] for row in rows]
         for tensor in self.tensors.values():
-            # Taken off first: PyTorch refuses a gradient of another shape than its tensor.
+            # Removed first, as PyTorch refuses a gradient whose shape differs from its tensor's.
             gradient, tensor.grad = tensor.grad, None
             tensor.data = tensor.data.index_select(0, index)
             if gradient is not None:
@@ -107,13 +107,13 @@ class StackedNetwork(nn.Module):
         self._arrange()
 
     def _arrange(self) -> None:
-        """Makes the members views of their rows, and finds the tensors that the passes work on."""
+        """Turns the members into views of their rows, and collects the tensors for the passes."""
         self.tensors: dict[str, Tensor] = dict(named_tensors(self.stack))
         for row, network in enumerate(self.networks):
             for name, tensor in named_tensors(network):
-                # `.data` changes the memory only: the parameter stays the object that optimizers and learners hold.
+                # `.data` changes only the memory: optimizers and learners keep the same parameter objects.
                 tensor.data = self.tensors[name].data[row]
-        if not self.networks:  # all have left, and nothing is computed any more
+        if not self.networks:  # no members are left
             return
         first = self.networks[0]
         self._inputs: StackedPixelInputs | StackedCategoryInputs | None = None
@@ -128,20 +128,20 @@ class StackedNetwork(nn.Module):
             tensors = _below(self.tensors, "network")
         perceptrons = [network for network in bodies if isinstance(network, MLP)]
         self._body = StackedMLP(perceptrons, tensors) if perceptrons else StackedModule(bodies, tensors)
-        # Memory of the old number of members is of no use any more.
+        # Memory for the old number of members is no longer useful.
         self._memory = Workspace(next(self.stack.parameters()))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "StackedNetwork":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        # A move to another device or type makes new tensors, of which the members must be views again.
+        # Moving to another device or type makes new tensors, so the views must be renewed.
         self._arrange()
         return self
 
 
 class StackedModule:
-    """K modules of a user's own class, computed by its `forward` under `torch.vmap`, slower than stacked layers.
+    """Computes K modules of a user's own class by `torch.vmap` over `forward`, slower than stacked layers.
 
-    Dropout is drawn for each member apart, but its masks are not those that the member draws alone.
+    Each member has its own dropout masks, but not the same ones as alone.
 
     Args:
         networks: the members.
@@ -149,8 +149,8 @@ class StackedModule:
     """
 
     def __init__(self, networks: Sequence[nn.Module], stacked: Mapping[str, Tensor]) -> None:
-        # Holds no numbers, as those of the members are put in their place. Not on the meta device: a parameter that
-        # two layers share would be two there.
+        # Its own values are replaced by the members'. Not on the meta device: a parameter that two layers share would
+        # be two there.
         self.skeleton = copy.deepcopy(networks[0])
         for tensor in [*self.skeleton.parameters(), *self.skeleton.buffers()]:
             tensor.data = torch.empty_like(tensor)  # not a row of all the members' memory
@@ -158,7 +158,7 @@ class StackedModule:
 
     def __call__(self, features: Tensor, is_training: bool) -> Tensor:
         """Calls `forward` of all members. (K, B, F) or (B, F) -> (K, B, C)."""
-        # Setting the mode walks through all modules, so it is set only when it changes.
+        # Only when it changes, as setting the mode visits all modules.
         if self.skeleton.training != is_training:
             self.skeleton.train(is_training)
         every_member = vmap(self._one, in_dims=(0, 0 if features.ndim == 3 else None), randomness="different")
@@ -169,10 +169,10 @@ class StackedModule:
 
 
 class _Branch(nn.Module):
-    """Holds tensors under the names that they have in each member."""
+    """Holds tensors under their names in each member."""
 
     def plant(self, name: str, tensor: Tensor) -> None:
-        """Puts a tensor under a full name, with the branches that lead there."""
+        """Sets a tensor by its full name, and creates the branches on the way."""
         first, _, rest = name.partition(".")
         if rest:
             if not isinstance(getattr(self, first, None), _Branch):

@@ -1,4 +1,4 @@
-"""The losses and penalties of K members at once, each the number that it would be alone.
+"""Computes losses and penalties of K members at once, each with the same value as alone.
 
 Legend: K members, B batch, C outputs, T targets.
 """
@@ -35,15 +35,15 @@ class StackedObjective(nn.Module):
     @property
     def has_kernels(self) -> bool:
         """Returns whether the gradient is computed by kernels."""
-        # Losses without a kernel go through autograd, but only as far as to the outputs.
+        # Losses without a kernel use autograd, but only up to the outputs.
         return self.function in (cross_entropy, mse)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.has_kernels:
             return self._with_kernels(outputs, targets)[0]
-        if self.function in LOSSES:  # `torch.vmap` applies the room's own definition to all members
+        if self.function in LOSSES:  # `torch.vmap` applies the original definition to all members
             return self._batched(outputs, targets)
-        # A user's own loss may branch on values, which `torch.vmap` refuses.
+        # Member by member, as a user's own loss may branch on values, which `torch.vmap` refuses.
         members = zip(self.objectives, outputs, targets, strict=True)
         return torch.stack([objective(rows, wanted) for objective, rows, wanted in members])
 
@@ -66,7 +66,7 @@ class StackedObjective(nn.Module):
         losses = self(leaf, targets)
 
         def backward(gradient: Tensor) -> Tensor:
-            # Losses of members do not depend on each other's outputs: one pass gives the gradients of all.
+            # A member's loss depends only on its own outputs, so one pass gives all gradients.
             (of_outputs,) = torch.autograd.grad((losses * gradient).sum(), leaf)
             return of_outputs
 
@@ -90,7 +90,7 @@ class StackedObjective(nn.Module):
         return _cross_entropies(outputs, targets, self.class_weights, self.label_smoothing)
 
     def _batched(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        # Equal for all members, but for the smoothing.
+        # Equal for all members, except the smoothing.
         shared = {name: v for name, v in self.objectives[0].options.items() if name != "label_smoothing"}
         own: dict[str, Tensor] = {}
         if self.class_weights is not None:
@@ -113,7 +113,7 @@ def _cross_entropies(
     With q the smoothed target and w the weight of a row's class, the loss is the mean of −w Σ q log softmax(z).
     """
     n_rows, n_classes = outputs.shape[1:]
-    # Over a last dimension as short as this the kernel takes twenty times as long: (K, C, B).
+    # (K, C, B), as over a short last dimension the kernel takes twenty times as long.
     log_probabilities = torch.log_softmax(outputs.transpose(1, 2), 1)
     places = targets.unsqueeze(1)
     row_losses = -log_probabilities.gather(1, places).squeeze(1)
@@ -155,7 +155,7 @@ class StackedPenalty:
 
     Args:
         l1, l2: one for each member.
-        regularized: the names of the parameters that it applies to.
+        regularized: the names of the penalised parameters.
     """
 
     def __init__(self, l1: Sequence[float], l2: Sequence[float], regularized: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ class StackedPenalty:
             (torch.tensor(factors, dtype=torch.float64), derivative)
             # d|w|/dw = sign(w), and d(½w²)/dw = w.
             for factors, derivative in ((l1, torch.sign), (l2, torch.positive))
-            # A penalty that nobody has costs nothing.
+            # A penalty that no member has is skipped.
             if any(factors)
         ]
         self._regularized = list(regularized)

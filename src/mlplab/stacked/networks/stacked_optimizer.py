@@ -1,4 +1,4 @@
-"""The optimizers of K members as one: `torch.optim` on rows of the stacked parameters, each row with its own options.
+"""Combines the optimizers of K members: `torch.optim` on stacked parameters, with separate options for each row.
 
 Legend: K members. A stacked parameter, its gradient and its state have the shape (K, …).
 """
@@ -18,7 +18,7 @@ from mlplab.stacked.networks.stacked_tensors import per_member
 Group = dict[str, Any]
 
 STACKABLE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, RMSprop, Adagrad, Adadelta)
-"""Optimizers whose update of a number depends on that number's gradients alone, and is proportional to `lr`."""
+"""Optimizers with elementwise updates that are proportional to `lr`."""
 
 RATES = ("lr", "weight_decay")
 """Options that may differ between members that one optimizer of PyTorch updates."""
@@ -27,11 +27,11 @@ RATES = ("lr", "weight_decay")
 class StackedOptimizer(Optimizer):
     """Updates the parameters of a `StackedNetwork`.
 
-    The members' own optimizers hold the options, of which a schedule goes on changing the learning rate. Their state is
-    moved here by `read_from_members` and back by `write_to_members`; in between theirs is old.
+    The members' own optimizers hold the options, including learning rates, which schedules change. `read_from_members`
+    copies their state here, `write_to_members` back; in between, theirs is outdated.
 
     Attributes:
-        clip_norm, clip_value: for each member the limit of its gradient's norm, or of its values; None for no limit.
+        clip_norm, clip_value: each member's limit of the gradient's norm, or of its values; None for no limit.
 
     Args:
         optimizers: each of a class of `STACKABLE`, over the parameters of its network.
@@ -52,7 +52,7 @@ class StackedOptimizer(Optimizer):
         self._blocks: list[_Block] = []
         for optimizer in optimizers:
             optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules ask for it: this one steps for it
-        # No options here: those of the members' optimizers count.
+        # No options here, as those of the members' optimizers apply.
         super().__init__(list(self._owners), {})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -63,7 +63,7 @@ class StackedOptimizer(Optimizer):
                 loss = closure()
         with torch.no_grad():
             self.clip()
-            # A block whose members' rates have become different cannot go on as one: the blocks are made anew.
+            # If rates within a block have become different, the blocks are rebuilt.
             if not all(block.follow_rates() for block in self._blocks):
                 self.write_to_members()
                 self._blocks = []
@@ -86,7 +86,7 @@ class StackedOptimizer(Optimizer):
 
     @torch.no_grad()
     def read_from_members(self) -> None:
-        """Takes the options and the state that the members' optimizers have now, as after `load_state_dict`."""
+        """Copies options and state from the members' optimizers, such as after `load_state_dict`."""
         columns = self._columns()
         members = range(len(self.optimizers))
         kinds = [self._kind_of(member, columns) for member in members]
@@ -99,32 +99,32 @@ class StackedOptimizer(Optimizer):
             self._blocks.append(_Block(type(self.optimizers[0]), rows, own, states))
 
     def _columns(self) -> list[tuple[list[nn.Parameter], list[Group]]]:
-        """Returns the parameters that lie in the same groups of all members, with the group of each member."""
+        """Returns the parameters that share a group in all members, with each member's group."""
         group_of = [{p: group for group in o.param_groups for p in group["params"]} for o in self.optimizers]
         columns: dict[tuple[int, ...], tuple[list[nn.Parameter], list[Group]]] = {}
         for parameter, owners in self._owners.items():
             groups = [of[owner] for of, owner in zip(group_of, owners, strict=True)]
-            # By identity: groups of equal options may still be changed one by one.
+            # By identity, as groups with equal options may still change separately.
             columns.setdefault(tuple(map(id, groups)), ([], groups))[0].append(parameter)
         return list(columns.values())
 
     def _kind_of(self, member: int, columns: Sequence[tuple[Any, Sequence[Group]]]) -> Any:
-        """Returns what members must have in common to be updated by one optimizer: options, and numbers of steps."""
+        """Returns the options and step counts that members must share to be updated by one optimizer."""
         optimizer = self.optimizers[member]
         options = [
             [group[name] for name in optimizer.defaults if name not in RATES]
             for group in (groups[member] for _, groups in columns)
         ]
         states = [optimizer.state.get(owners[member], {}) for owners in self._owners.values()]
-        # Numbers such as that of steps have no row for each member, so all members of a block need the same ones.
+        # Scalars such as the step count have no row for each member, so all members of a block must share them.
         numbers = [[(n, None if v is None or v.ndim else float(v)) for n, v in state.items()] for state in states]
         return options, numbers
 
     def _stacked_state(self, owners: Sequence[Tensor], first: int) -> dict[str, Tensor]:
-        """Returns the state of a parameter's rows; numbers, such as that of steps, are the same in all."""
+        """Returns the state of a parameter's rows; scalars, such as the step count, are the same for all."""
         states = [self.optimizers[first + row].state.get(owner, {}) for row, owner in enumerate(owners)]
         return {
-            # Copied, as the optimizer counts on in its own.
+            # Copied, as the optimizer increments its own.
             name: torch.stack([state[name] for state in states]) if value.ndim else value.clone()
             for name, value in states[0].items()
             if value is not None
@@ -132,7 +132,7 @@ class StackedOptimizer(Optimizer):
 
     @torch.no_grad()
     def write_to_members(self, rows: Iterable[int] | None = None) -> None:
-        """Puts copies of their state into the members' optimizers, or into those of some rows."""
+        """Copies the state back to the members' optimizers, or to those of some rows."""
         wanted = None if rows is None else set(rows)
         for block in self._blocks:
             members = range(block.rows.start, block.rows.stop)
@@ -140,14 +140,14 @@ class StackedOptimizer(Optimizer):
                 for row, member in enumerate(members):
                     if wanted is None or member in wanted:
                         self.optimizers[member].state[self._owners[parameter][member]] = {
-                            # Copies, as a view would keep the memory of the whole stack, and change with it.
+                            # Copies, as a view would keep the memory of the whole stack and change with it.
                             name: (value[row] if value.ndim else value).clone()
                             for name, value in state.items()
                         }
 
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> None:
-        """Keeps those members, in that order. Writes the states of the others to their own optimizers."""
+        """Keeps these members, in this order. Writes the others' states to their own optimizers."""
         self.write_to_members()
         self._blocks = []  # read again in the next step, when the network has its new rows
         self.optimizers = [self.optimizers[row] for row in rows]
@@ -157,15 +157,15 @@ class StackedOptimizer(Optimizer):
 
 
 class _Block:
-    """Rows that one optimizer of PyTorch updates: members side by side with equal options and numbers of steps.
+    """Rows that one optimizer of PyTorch updates: adjacent members with equal options and step counts.
 
-    Where learning rate or weight decay differ, that optimizer has a rate of 1 and moves no parameters, but directions
-    of their shape. Each member then goes its own rate in its direction.
+    If learning rates or weight decays differ, that optimizer runs with a rate of 1 on direction tensors instead of
+    parameters. Each member then moves by its own rate along its direction.
 
     Args:
         kind: the members' class of optimizer.
         rows: the members.
-        columns: stacked parameters, with the group that they are in of each member.
+        columns: stacked parameters, with each member's group of them.
         states: of each parameter's rows.
     """
 
@@ -183,7 +183,7 @@ class _Block:
         # The whole parameter is updated in place; anything else works on rows of it.
         self._is_whole = not self._has_own_rates and rows == slice(0, len(self._parameters[0]))
         first: Group = columns[0][1][0]
-        # PyTorch's own decoupled decay, of 1, empties the directions without one more pass over them.
+        # PyTorch's decoupled decay of 1 clears the directions without an extra pass.
         self._are_emptied = "decoupled_weight_decay" in first
         self._is_decoupled = bool(first.get("decoupled_weight_decay"))
         as_direction = {"lr": 1.0, "weight_decay": 0.0}
@@ -197,7 +197,7 @@ class _Block:
             options = {name: value for name, value in groups[0].items() if name not in ("params", "param_names")}
             inner_groups.append({**options, **(as_direction if self._has_own_rates else {}), "params": targets})
             self._targets += targets
-        # The direct step where there is one: it gives the same bits in less time.
+        # The direct step if there is one: the same bits in less time.
         make: Any = FUSED.get(kind, kind)
         self._optimizer: Optimizer = make(inner_groups)
         for parameter, target in zip(self._parameters, self._targets, strict=True):
@@ -206,10 +206,10 @@ class _Block:
         self.follow_rates()
 
     def _target(self, parameter: nn.Parameter) -> Tensor:
-        """Returns the tensor that is updated in the place of a parameter's rows."""
+        """Returns the tensor that the optimizer updates for a parameter's rows."""
         if self._is_whole:
             return parameter
-        # A view, so that an update of the rows is one of the parameter.
+        # A view, so that an update of the rows changes the parameter.
         rows = parameter.detach()[self.rows]
         return torch.zeros_like(rows) if self._has_own_rates else rows
 
@@ -221,7 +221,7 @@ class _Block:
                 yield parameter, state
 
     def follow_rates(self) -> bool:
-        """Reads the members' rates as schedules have set them; returns False if they have become unlike in a block."""
+        """Reads the members' current rates; returns False if they have become unequal within the block."""
         rates = [list(map(_rates, groups)) for _, groups in self._columns]
         if rates == self._rates:
             return True
@@ -229,13 +229,13 @@ class _Block:
         if not self._has_own_rates:
             for own, group in zip(rates, self._optimizer.param_groups, strict=True):
                 group["lr"], group["weight_decay"] = own[0]
-            # Only as long as they are equal can one optimizer use one rate.
+            # One optimizer can use one rate only while all are equal.
             return all(own.count(own[0]) == len(own) for own in rates)
         self._lrs: list[Tensor] = []
         self._decays: list[Tensor] = []
         for (parameters, _), own in zip(self._columns, rates, strict=True):
             lrs, decays = torch.tensor(own, dtype=torch.float64, device=parameters[0].device).unbind(1)
-            # Decoupled decay multiplies the weights by 1 − lr·λ; the other adds λ·w to the gradient.
+            # Decoupled decay multiplies the weights by 1 − lr·λ; coupled decay adds λ·w to the gradient.
             factors = 1 - lrs * decays if self._is_decoupled else decays
             self._lrs += [per_member(lrs, parameter) for parameter in parameters]
             self._decays += [per_member(factors, parameter) for parameter in parameters]
@@ -243,7 +243,7 @@ class _Block:
         return True
 
     def update(self) -> None:
-        """Makes one update of all parameters that have a gradient."""
+        """Updates all parameters that have a gradient."""
         if self._is_whole:
             self._optimizer.step()
             return
@@ -258,11 +258,11 @@ class _Block:
         directions = [self._targets[index] for index in moving]
         if self._has_decay:
             self._decay(parameters, directions, [self._decays[index] for index in moving])
-        # The inner optimizer adds to what is there, so directions begin at zero.
+        # The inner optimizer adds to its tensors, so directions start at zero.
         if not self._are_emptied:
             torch._foreach_zero_(directions)
         self._optimizer.step()
-        # Added: a direction points downhill already.
+        # Added, as directions already point downhill.
         torch._foreach_addcmul_(parameters, directions, [self._lrs[index] for index in moving])
 
     def _decay(self, parameters: list[Tensor], directions: list[Tensor], factors: list[Tensor]) -> None:
@@ -286,17 +286,17 @@ def clip_norms(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> N
     total = torch.linalg.vector_norm(norms, dim=0)
     is_limited = torch.tensor([limit is not None for limit in limits], device=total.device)
     most = torch.tensor([limit or 0.0 for limit in limits], dtype=total.dtype, device=total.device)
-    # 1e-6 as PyTorch has it. A member without limit keeps what it has, also where its norm is not finite.
+    # 1e-6 as in PyTorch. A member without a limit keeps its gradient, even with a non-finite norm.
     shares = torch.where(is_limited, (most / (total + 1e-6)).clamp(max=1.0), 1.0)
-    # Usually nobody is above the limit, and the pass over all gradients is saved.
+    # Usually no norm exceeds its limit, which saves a pass over all gradients.
     if (shares != 1).any():
         for gradient in gradients:
             gradient.mul_(per_member(shares, gradient))
 
 
 def clip_values(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
-    """Moves each number of a member with a limit into [−limit, limit], as `torch.nn.utils.clip_grad_value_`."""
-    # No limit is an infinite one.
+    """Clamps gradients of each member with a limit to [−limit, limit], as `torch.nn.utils.clip_grad_value_`."""
+    # No limit is represented by infinity.
     most = torch.tensor([torch.inf if limit is None else limit for limit in limits], dtype=torch.float64)
     for gradient in gradients:
         bound = per_member(most.to(gradient.device), gradient)

@@ -1,4 +1,4 @@
-"""Tensors of several networks: their names, numbers of the members in their shape, and memory that is used again."""
+"""Handles tensors of several networks: names, values per member, and reused memory."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,22 +6,22 @@ from torch import Tensor, nn
 
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:
-    """Shapes one number for each member (K,) so that it multiplies a stacked tensor (K, …), in that tensor's type."""
-    # Numbers are kept in float64 and rounded once, as PyTorch rounds a Python number.
+    """Reshapes one number per member (K,) to multiply a stacked tensor (K, …), in that tensor's type."""
+    # Numbers are float64 and rounded once, as PyTorch does with Python numbers.
     return values.to(like).view(-1, *(1,) * (like.ndim - 1))
 
 
 def named_tensors(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    """Yields all parameters and buffers by their full names, one that is shared by two layers once."""
+    """Yields all parameters and buffers by their full names, each shared one once."""
     yield from network.named_parameters()
     yield from network.named_buffers()
 
 
 class Workspace:
-    """Lends out tensors of one type, and lends those that are given back again.
+    """Lends tensors of one type, and reuses returned ones.
 
-    The arrays of a stack are megabytes. Memory of that size comes from the system empty each time, and filling it in
-    page by page takes as long as the matrix products themselves.
+    A stack's arrays take megabytes. Fresh memory of that size must be paged in by the system each time, which takes as
+    long as the matrix products themselves.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -29,12 +29,12 @@ class Workspace:
         self._free: dict[tuple[int, ...], list[Tensor]] = {}
 
     def take(self, shape: Sequence[int]) -> Tensor:
-        """Lends a tensor with anything in it."""
-        # A full batch and the last one of an epoch have different shapes, each with memory of its own.
+        """Lends an uninitialised tensor."""
+        # Full batches and the last one of an epoch have different shapes, each with its own memory.
         free = self._free.get(tuple(shape))
         return free.pop() if free else self._like.new_empty(tuple(shape))
 
     def give_back(self, tensors: Iterable[Tensor]) -> None:
-        """Takes back tensors that nobody reads any more."""
+        """Takes back tensors that are no longer read."""
         for tensor in tensors:
             self._free.setdefault(tuple(tensor.shape), []).append(tensor)
