@@ -8,7 +8,7 @@ FINGERPRINTS = {
     "mlplab.building": "build_data:3be7a2c220 build_trainer:bf660c3871",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
-    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:1eb8a1b764 on_test_start:26ac292d78",
+    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:02ca3244d5 on_test_start:99fad4a3c0",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:a612f90ae0 _on_safe_point:a9d623b4c7 _tell_best:4c49100e7e consider:14d68585c3 is_due:e8847ae787 "
         "on_exception:8349126279 on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_save_checkpoint:72335ee0ae "
@@ -38,10 +38,6 @@ FINGERPRINTS = {
         "__init__:b5e70d0dd1 _draw:e287f19e2c _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
         "on_train_batch_end:b0b69e372b on_train_end:6a5428d6e6 on_train_start:0eb468f872 "
     ),
-    "mlplab.callbacks.trial_pruning.Pruning": (
-        "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
-        "on_validation_end:e8160a7063 state_dict:a263f40c90 "
-    ),
     "mlplab.callbacks.result_figures.Figures": (
         "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f7e19d4a2e "
     ),
@@ -51,6 +47,10 @@ FINGERPRINTS = {
         "load_state_dict:2ccc7f443e on_exception:a03362fd08 on_load_checkpoint:5422c3ad4c "
         "on_save_checkpoint:8a01f5d9c9 on_train_batch_end:a639f652f1 on_train_batch_start:eed8b5a6b7 "
         "on_train_epoch_end:f5dd0dc43d on_train_start:04e72b70b8 state_dict:db765d84d4 "
+    ),
+    "mlplab.callbacks.trial_pruning.Pruning": (
+        "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
+        "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.data.batches.Batches": (
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:6c145204bd",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:3550845ec8",
-    "mlplab.training": "_fit:1b7651aad3 train:9caec99d78",
+    "mlplab.result": "evaluate_best:8f071362bf",
+    "mlplab.training": "_fit:1b7651aad3 train:8322ef2c4d",
     "train": "main:fc9e5183a9",
 }
