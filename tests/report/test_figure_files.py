@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from report.conftest import Drawn
 
-from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
+from mlplab.report.figure_files import browser_bundle, file_name, render, calling, with_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
 
 
@@ -45,7 +45,7 @@ def test_no_text_ends_the_renderer(bad: str) -> None:
 
 
 def test_many_are_drawn_in_a_process_of_its_own() -> None:
-    with rendering(apart=True) as call:
+    with calling(apart=True) as call:
         assert call(abs, -2) == 2
 
 

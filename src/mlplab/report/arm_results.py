@@ -16,7 +16,7 @@ from mlplab.report.paired_tests import (
     paired_differences,
     signed_rank_test,
 )
-from mlplab.sweeps.reading.formatting import goal, listed, number, p_text, share, spread_text
+from mlplab.sweeps.reading.formatting import listed, number, p_text, share, spread_text
 from mlplab.sweeps.reading.ranked_settings import Setting, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
 
@@ -61,7 +61,7 @@ def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
     timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
     medians = [f"{number(t.median['seconds'])} s, {number(t.median['epochs'])} epochs" for _, t in timed]
     texts = [f"{n}: {m}, {share(t.hits, t.n)} runs" for (n, t), m in zip(timed, medians, strict=True)]
-    (name, fastest), reached = timed[0], goal(sweep.target)
+    (name, fastest), reached = timed[0], printable(sweep.target)
     sentence, of_misses = f"{name} reaches {reached} soonest.", "Medians, a miss counting as infinite: "
     if fastest.hits == 0:
         sentence, of_misses = f"No tuned arm reached {reached}.", ""

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from typing import Any
 
 RESOLUTION = 2
@@ -11,14 +13,11 @@ RESOLUTION = 2
 
 
 @contextmanager
-def rendering(*, apart: bool) -> Iterator[Callable[..., Any]]:
-    """Provides a function that calls another one, in a process of its own if asked for: V8 keeps much memory."""
+def calling(*, apart: bool) -> Iterator[Callable[..., Any]]:
+    """Provides a function that calls another one, in a process of its own if asked for: some keep much memory."""
     if not apart:
         yield lambda function, *given: function(*given)
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         yield lambda function, *given: pool.submit(function, *given).result()
 

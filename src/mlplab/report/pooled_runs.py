@@ -20,7 +20,8 @@ from mlplab.sweeps.job_values import canonical, key_of
 from mlplab.sweeps.ledger import FILE, Entry, Ledger
 from mlplab.sweeps.reading import sweep_reading as reading
 from mlplab.sweeps.reading.formatting import listed
-from mlplab.sweeps.reading.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
+from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord, as_list, as_mapping, as_number
+from mlplab.sweeps.search.outcomes import Objective
 
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
 """Groups that are named by their choice: the other values that come with a choice are left out."""
@@ -41,7 +42,7 @@ class Run:
     directory: Path
     source: Path  # the sweep or folder that it was found by
     entry: Entry  # its line in sweep.json, or one that is made of its overrides
-    objectives: tuple[Criterion, ...]  # what it was judged by
+    objectives: tuple[Objective, ...]  # what it was judged by
     parts: Parts  # its configuration, top-level key → dotted key → value; its choices have the key ""
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.differing import ABSENT, changes
-from mlplab.errors import counted
+from mlplab.errors import counted, printable
 from mlplab.report.rerun_commands import portable, portable_command, shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS
-from mlplab.sweeps.reading.formatting import goal, machine_text, number, value_text
-from mlplab.sweeps.reading.sweep_reading import target_of
+from mlplab.sweeps.reading.formatting import machine_text, number, value_text
+from mlplab.sweeps.reading.sweep_reading import constraints_of
 from mlplab.sweeps.reading.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.sweep_progress import duration
 
@@ -30,7 +30,6 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
     # Folders of one machine mean nothing on another, and can hold a user's name.
     commands = distinct(portable_command(str(command)) for command in as_list(sweep.asked.get("commands")))
     better = {"min": "smaller", "max": "larger"}
-    constraints = as_list(as_mapping(sweep.asked.get("search")).get("constraints"))
     spaces = [(f"{arm}: " if arm is not None else "", those) for arm, those in sweep.spaces.items()]
     manifests = [run.manifest for run in sweep.runs if run.manifest]
     facts = {
@@ -41,8 +40,8 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
         "shared by all runs": shared_words(sweep.constants),
         "differs from conf/": _differing(analysis, root),
         "decided by": [", ".join(f"{o.metric}, {better[o.mode]} is better" for o in sweep.objectives)],
-        "constraints": [goal(bound) for one in constraints if (bound := target_of(one)) is not None],
-        "target": [goal(sweep.target)] if sweep.target is not None else [],
+        "constraints": list(map(printable, constraints_of(sweep.asked))),
+        "target": [printable(sweep.target)] if sweep.target is not None else [],
         "time": [_time(sweep)],
         # As a rule there is one of each; of many, a few show that they differ.
         "machine": distinct(map(machine_text, manifests))[:4],

@@ -13,7 +13,7 @@ from typing import Any
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
 from mlplab.report.exported_tables import tables_of
-from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
+from mlplab.report.figure_files import browser_bundle, file_name, render, calling, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
@@ -86,9 +86,9 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
         # Apart from each other, as V8 frees little memory before its process ends.
-        with rendering(apart=shared.is_thinned) as call:
+        with calling(apart=shared.is_thinned) as call:
             bundle = call(browser_bundle) if named else ""
-        with rendering(apart=shared.is_thinned) as call:
+        with calling(apart=shared.is_thinned) as call:
             for chart in (chart for section in charts.values() for chart in section):
                 rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
                 for ending, content in rendered.items():

@@ -17,9 +17,8 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front
+from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front, time_of
 from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
-from mlplab.sweeps.reading.time_to_target import time_of
 
 MOST_MARKS = 1000
 """Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""

@@ -1,16 +1,15 @@
 """Everything that a report says about a sweep, computed from its directory."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
 
 import numpy as np
 
 from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
+from mlplab.report.figure_files import calling
 from mlplab.report.findings import results_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, axis_of
@@ -64,7 +63,7 @@ def conclusions(sweep: SweepRecord) -> SweepAnalysis:
     for name in names_of(searched):
         # Arms have parameters of their own, and others are drawn under a condition only.
         values = [setting.values[name] for setting in searched if name in setting.values]
-        axes[name] = axis_of(name, values, sweep.spaces_of(name))
+        axes[name] = axis_of(name, values, [spaces[name] for spaces in sweep.spaces.values() if name in spaces])
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
     objective = value_axis(words_of(sweep.objective.metric), scores, sweep.objective.sign)
     arms = arms_of(settings)
@@ -99,12 +98,10 @@ def _effects(
     orders = {data: {key: rank / len(those) for rank, key in enumerate(those)} for data, those in keys.items()}
     ranks = np.array([orders[setting.data_set][setting.sort_key()] for setting in ranked])
     choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends or (0.0, 1.0) for name in names]
-    given = (names, _places(axes, names, ranked), ranks, choices, ends)
-    if len(ranked) <= MOST_SETTINGS:
-        return search_effects(*given)
     # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(search_effects, *given).result()
+    with calling(apart=len(ranked) > MOST_SETTINGS) as call:
+        found = call(search_effects, names, _places(axes, names, ranked), ranks, choices, ends)
+    return found
 
 
 def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:

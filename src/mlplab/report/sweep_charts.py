@@ -9,12 +9,13 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from mlplab.errors import printable
 from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, value_axis
 from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.run_rows import RunRows, dimensions
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.sweeps.reading.formatting import goal, number, words_of
+from mlplab.sweeps.reading.formatting import number, words_of
 from mlplab.sweeps.reading.ranked_settings import Setting, contenders
 
 MOST_PARAMETERS, MOST_DATA_SETS = 24, 4
@@ -629,4 +630,4 @@ def target_chart(panel: Panel) -> Chart | None:
     )
     line = steps.mark_line(interpolate="step-after", strokeWidth=1.8).encode(detail="s:N")
     dots = steps.mark_point(filled=True, size=40, opacity=1).encode(tooltip=RUN)
-    return panel.chart("target", "Time to the target", f"Runs that have reached {goal(target)}.", line, dots)
+    return panel.chart("target", "Time to the target", f"Runs that have reached {printable(target)}.", line, dots)

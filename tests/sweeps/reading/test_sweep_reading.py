@@ -48,7 +48,7 @@ def test_states_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path, comparison(), **COMPARISON))
-    assert [space["log"] for space in sweep.spaces_of("optimizer.lr")] == [True, True]
+    assert [space["optimizer.lr"]["log"] for space in sweep.spaces.values()] == [True, True]
 
 
 @pytest.mark.parametrize(

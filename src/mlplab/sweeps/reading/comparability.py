@@ -8,9 +8,10 @@ from typing import Any
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS, canonical, key_of
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.sweep_records import Criterion, RunRecord, as_mapping
+from mlplab.sweeps.reading.sweep_records import RunRecord, as_mapping
+from mlplab.sweeps.search.outcomes import Objective
 
-SHARED = (Criterion("val/accuracy", "max"), Criterion("val/rmse", "min"), Criterion("val/mae", "min"))
+SHARED = (Objective("val/accuracy", "max"), Objective("val/rmse", "min"), Objective("val/mae", "min"))
 """Metrics that do not depend on the loss, the preferred ones first."""
 
 HOW_TO_LEARN = ("data.batch_size", "data.numeric_scaling", "data.one_hot_levels", "data.embedding_dim", *SEEDS)
@@ -68,7 +69,7 @@ def _name(runs: Sequence[RunRecord]) -> str:
     return next((str(name) for run in runs if (name := as_mapping(run.manifest.get("data")).get("name"))), "data")
 
 
-def shared_criterion(runs: Sequence[RunRecord]) -> Criterion | None:
+def shared_criterion(runs: Sequence[RunRecord]) -> Objective | None:
     """Returns a metric by which runs with different losses can be compared; None if their losses are the same.
 
     Where no metric is known of every run, it returns a criterion that none has, so that nothing is ranked.
@@ -80,5 +81,5 @@ def shared_criterion(runs: Sequence[RunRecord]) -> Criterion | None:
     if all(len(those) < 2 for those in losses.values()):
         return None
     valued = [run for run in runs if run.state == "finished" and LOSS in run.measured]
-    unknown = Criterion("a metric that the losses share", "min")
+    unknown = Objective("a metric that the losses share", "min")
     return next((c for c in SHARED if all(c.metric in run.measured for run in valued)), unknown)

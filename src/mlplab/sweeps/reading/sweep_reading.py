@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from sys import intern
 from types import NoneType
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import UserError
+from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_json, require_ordinary
 from mlplab.runs.layout import CONFIG
 from mlplab.runs.run_reading import read_history, read_result, read_state
@@ -24,20 +25,10 @@ from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.comparable_options import LOSS, chooses_loss
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
-from mlplab.sweeps.reading import sweep_records as records
 from mlplab.sweeps.reading.comparability import SHARED, shared_criterion, with_data_sets
-from mlplab.sweeps.reading.formatting import goal, number
-from mlplab.sweeps.reading.sweep_records import (
-    Criterion,
-    Curve,
-    RunRecord,
-    Spread,
-    SweepRecord,
-    Target,
-    as_list,
-    as_mapping,
-    as_number,
-)
+from mlplab.sweeps.reading.formatting import number
+from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, SweepRecord, Values, as_list, as_mapping, as_number
+from mlplab.sweeps.search.outcomes import Bound, Objective
 
 COUNTS = ("epoch", "step")
 SHOWN_OF_MANIFEST = ("name", "tags", "found", "hardware", "versions", "git", "code", "threads", "data", "seed")
@@ -59,17 +50,16 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     entries = _with_seeds(ledger.directory, sound_entries(ledger))
     metrics = shown_metrics(objectives, target, {name for entry in entries for name in entry.values})
     runs = [read_run(ledger.directory / e.directory, e, metrics if with_curves else ()) for e in entries]
-    runs = _with_constraints(runs, as_list(as_mapping(asked.get("search")).get("constraints")))
-    constants = [word for word in as_list(ledger.shared) if isinstance(word, str)]
+    runs = with_constraints(runs, asked)
     arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
     parts: dict[str | None, Any] = {name: as_mapping(arm).get("space") for name, arm in arms.items()}
     parts = parts or {None: asked.get("space")}
     spaces = {arm: {name: as_mapping(one) for name, one in as_mapping(part).items()} for arm, part in parts.items()}
-    configs, n_lost = as_mapping(ledger.configs), len(ledger.entries) - len(entries)
-    return comparable(SweepRecord(directory, asked, constants, configs, objectives, target, spaces, runs, n_lost))
+    n_lost, of_jobs = len(ledger.entries) - len(entries), (ledger.shared, ledger.configs)
+    return comparable(SweepRecord(directory, asked, *of_jobs, objectives, target, spaces, runs, n_lost))
 
 
-def shown_metrics(objectives: Sequence[Criterion], target: Target | None, swept: Iterable[str]) -> set[str]:
+def shown_metrics(objectives: Sequence[Objective], target: Bound | None, swept: Iterable[str]) -> set[str]:
     """Returns the metrics whose curves are shown; a history can have many more."""
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     return metrics | {criterion.metric for criterion in SHARED} if any(map(chooses_loss, swept)) else metrics
@@ -132,37 +122,47 @@ def sound_entries(ledger: Ledger) -> list[Entry]:
     return sorted(filter(is_sound, ledger.entries), key=lambda entry: entry.number)
 
 
-def objectives_of(asked: Mapping[str, Any]) -> tuple[Criterion, ...]:
+def objectives_of(asked: Mapping[str, Any]) -> tuple[Objective, ...]:
     """Returns what runs are judged by: the objectives of a search, else `monitor`."""
     parts = [as_mapping(part) for part in as_list(as_mapping(asked.get("search")).get("objectives"))]
-    objectives = tuple(Criterion(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
+    objectives = tuple(Objective(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
     # A grid has no objectives, only the monitor of its runs.
-    return objectives or (Criterion(str(asked.get("monitor") or "val/loss"), _mode(asked)),)
+    return objectives or (Objective(str(asked.get("monitor") or "val/loss"), _mode(asked)),)
 
 
 def _mode(part: Mapping[str, Any]) -> str:
     return "max" if part.get("mode") == "max" else "min"
 
 
-def target_of(asked: Any) -> Target | None:
+def target_of(asked: Any) -> Bound | None:
     """Returns the target, or the bound of a constraint, that was asked for; None if there is none."""
     part = as_mapping(asked)
     value = as_number(part.get("value"))
-    return None if value is None or "metric" not in part else Target(str(part["metric"]), _mode(part), value)
+    return None if value is None or "metric" not in part else Bound(str(part["metric"]), _mode(part), value)
 
 
-def _with_constraints(runs: list[RunRecord], constraints: list[Any]) -> list[RunRecord]:
-    """Marks the finished runs of trials that violate a constraint, over all seeds of a trial, as infeasible."""
+def constraints_of(asked: Mapping[str, Any]) -> list[Bound]:
+    """Returns the constraints of a search."""
+    return list(filter(None, map(target_of, as_list(as_mapping(asked.get("search")).get("constraints")))))
+
+
+def with_constraints(runs: list[RunRecord], asked: Mapping[str, Any]) -> list[RunRecord]:
+    """Marks the finished runs of trials that violate a constraint, over all seeds of a trial, as infeasible.
+
+    Args:
+        runs: of one sweep.
+        asked: what its sweep.json holds beside the jobs.
+    """
     trials: dict[Any, list[RunRecord]] = defaultdict(list)
     for run in runs:
         if run.state == "finished" and run.entry.stage == "search" and run.entry.trial is not None:
             trials[run.entry.arm, run.entry.trial].append(run)
     found: dict[int, RunRecord] = {}
-    for bound in filter(None, map(target_of, constraints)):
+    for bound in constraints_of(asked):
         for those in trials.values():
-            mean = Spread(tuple(run.measured[bound.metric] for run in those if bound.metric in run.measured)).mean
-            if mean is not None and not bound.is_reached(np.array([mean])):
-                why = f"{goal(bound)} is violated by {number(mean, 6)}"
+            known = [run.measured[bound.metric] for run in those if bound.metric in run.measured]
+            if known and bound.excess(fmean(known)) > 0:
+                why = f"{printable(bound)} is violated by {number(fmean(known), 6)}"
                 found |= {run.entry.number: replace(run, state="infeasible", reason=why) for run in those}
     return [found.get(run.entry.number, run) for run in runs]
 
@@ -212,7 +212,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
         {name: v for name, v in line.items() if str(name).startswith("val/")} for line in reversed(lines)
     )
     curves: dict[str, Curve] = {}
-    before: records.Values = np.empty((3, 0))
+    before: Values = np.empty((3, 0))
     for metric in metrics:
         rows = [line for line in lines if metric in line]
         columns = np.array([_column([row.get(name) for row in rows]) for name in (*COUNTS, "seconds", metric)])
@@ -225,7 +225,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
     return _numbers(next(filter(None, measured), {})), curves
 
 
-def _column(values: list[Any]) -> records.Values:
+def _column(values: list[Any]) -> Values:
     """Returns values as numbers; NaN for what is no finite number."""
     # NumPy would also read the number in a text; it makes NaN of None.
     if {*map(type, values)} <= {int, float, NoneType}:
