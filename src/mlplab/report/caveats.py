@@ -68,7 +68,7 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
 
 def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, chosen: str) -> Finding | None:
     having, best, name = [setting for setting in ranked if axis.name in setting.values], ranked[0], axis.name
-    if axis.ends is None or best not in having:
+    if axis.choices or best not in having:
         return None
     # In a grid, those that differ in this parameter alone. Of two values the best one is always at an end.
     others = {s: key_of({n: value for n, value in s.values.items() if n != name}) for s in having}

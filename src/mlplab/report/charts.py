@@ -70,6 +70,12 @@ class ChartAxis:
         clipped = np.clip(values, self.low, self.high)
         return np.asarray(np.log10(clipped)) if self.is_log else clipped
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Returns its ends, transformed."""
+        low, high = self.transformed(np.array([self.low, self.high])).tolist()
+        return low, high
+
     def at(self, share: float) -> float:
         """Returns the value at a share of the axis's length."""
         whole = self.high / self.low if self.is_log else self.high - self.low

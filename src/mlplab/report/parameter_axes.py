@@ -31,7 +31,7 @@ class ParameterAxis:
     is_log: bool  # places are decadic logarithms
     edges: Values  # (K+1,) bounds of its buckets, as places
     texts: tuple[str, ...]  # content of each bucket: a choice, a number, or a range
-    ends: tuple[float, float] | None  # as places, of the search space or of the numbers of a grid; None for choices
+    ends: tuple[float, float]  # as places, of the search space or of the values of a grid
     numbers: tuple[float, ...] = ()  # its values, if they are few and were given
 
     def places(self, values: Sequence[Any]) -> Values:
@@ -60,7 +60,7 @@ class ParameterAxis:
 
     def chart_axis(self) -> ChartAxis:
         """Returns the axis of a figure that shows this parameter, if it is a scale of numbers."""
-        low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends or (0.0, 1.0))
+        low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends)
         # Marks at the very ends would be cut in half.
         margin = 0.04 * (high - low) or 0.5
         return ChartAxis(words_of(self.name), self.value(low - margin), self.value(high + margin), self.is_log)
@@ -85,7 +85,8 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
             ordered.sort(key=float)
         present = {value_text(value) for value in values}
         choices = tuple(dict.fromkeys(text for text in map(value_text, ordered) if text in present))
-        return ParameterAxis(name, choices, False, np.arange(len(choices) + 1, dtype=np.float64) - 0.5, choices, None)
+        ends = 0.0, max(len(choices) - 1.0, 1.0)
+        return ParameterAxis(name, choices, False, np.arange(len(choices) + 1, dtype=np.float64) - 0.5, choices, ends)
     low, high = ends_of(found, spaces)
     # A list of values seldom says that it is logarithmic, so their spacing decides too.
     is_log = low > 0 and found[0] > 0 and (any(space.get("log") for space in spaces) or _is_even_in_log(found))

@@ -14,6 +14,7 @@ from mlplab.report.findings import results_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, axis_of
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
+from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.reading.formatting import value_text, words_of
 from mlplab.sweeps.reading.ranked_settings import (
     VALUELESS,
@@ -86,7 +87,7 @@ def _effects(
     # Pruned settings have no comparable mean, but a place behind the others.
     if len(finished) == len(ranked):
         common = [name for name in names if all(name in setting.values for setting in finished)]
-        places = _places(axes, common, finished)
+        places = places_of(axes, common, finished)
         is_whole = np.isfinite(places).all(axis=1)
         means, variances = _scaled(sweep, finished, objective)
         noise = variances[is_whole & np.isfinite(variances)]
@@ -97,10 +98,10 @@ def _effects(
     keys = {data: sorted({s.sort_key() for s in those}) for data, those in by_data_set(ranked).items()}
     orders = {data: {key: rank / len(those) for rank, key in enumerate(those)} for data, those in keys.items()}
     ranks = np.array([orders[setting.data_set][setting.sort_key()] for setting in ranked])
-    choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends or (0.0, 1.0) for name in names]
+    choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends for name in names]
     # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
     with calling(apart=len(ranked) > MOST_SETTINGS) as call:
-        found = call(search_effects, names, _places(axes, names, ranked), ranks, choices, ends)
+        found = call(search_effects, names, places_of(axes, names, ranked), ranks, choices, ends)
     return found
 
 
@@ -110,12 +111,12 @@ def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:
     return all(len({value_text(s.values.get(name)) for s in those}) == 1 for those in groups)
 
 
-def _places(axes: Mapping[str, ParameterAxis], names: Sequence[str], settings: Sequence[Setting]) -> Values:
-    """Returns the places of settings on their axes, NaN where a setting has no such parameter; (N, P)."""
-    places = np.full((len(settings), len(names)), np.nan)
+def places_of(axes: Mapping[str, ParameterAxis], names: Sequence[str], those: Sequence[Setting | Entry]) -> Values:
+    """Returns the places of settings or jobs on axes, NaN where one has no such parameter; (N, P)."""
+    places = np.full((len(those), len(names)), np.nan)
     for column, name in enumerate(names):
-        having = [row for row, setting in enumerate(settings) if name in setting.values]
-        places[having, column] = axes[name].places([settings[row].values[name] for row in having])
+        having = [row for row, one in enumerate(those) if name in one.values]
+        places[having, column] = axes[name].places([those[row].values[name] for row in having])
     return places
 
 

@@ -13,7 +13,7 @@ from mlplab.errors import printable
 from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, value_axis
 from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.parameter_axes import ParameterAxis
-from mlplab.report.run_rows import RunRows, dimensions
+from mlplab.report.run_rows import RunRows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.formatting import number, words_of
 from mlplab.sweeps.reading.ranked_settings import Setting, contenders
@@ -148,8 +148,8 @@ def zoom() -> Any:
 
 def scaled(axis: ChartAxis, field: str, channel: Any = alt.Y, values: Sequence[float] = ()) -> Any:
     """Encodes a field along an axis of numbers."""
-    low, high = np.log10([axis.low, axis.high]) if axis.is_log else (0, 0)
-    if not values and high - low >= 2:  # lines at other numbers would be a thicket
+    low, high = axis.ends
+    if not values and axis.is_log and high - low >= 2:  # lines at other numbers would be a thicket
         values = [10.0**k for k in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
     scale = alt.Scale(type="log" if axis.is_log else "linear", domain=[axis.low, axis.high], nice=False, clamp=True)
     ticks = alt.Axis(format=".4~g", tickCount=6, values=values or alt.Undefined)
@@ -279,14 +279,15 @@ def points_chart(panel: Panel, axis: ParameterAxis) -> Chart:
 
 def parallel_chart(panel: Panel) -> Chart | None:
     """Shows each run as a line through its values, on an axis for each parameter; axes are brushed in the page."""
-    axes = {f"d{place}": axis for place, axis in enumerate(dimensions(panel.analysis, panel.shared))}
-    if len(axes) < 2 or len(panel.rows) < 3 or panel.analysis.sweep.data_sets:
+    analysis = panel.analysis
+    along = [*panel.shared.dimensions, analysis.objective]
+    if len(along) < 2 or len(panel.rows) < 3 or analysis.sweep.data_sets:
         return None
-    placed = {name: _placed(axis) for name, axis in axes.items()}
+    axes = {f"d{place}": axis for place, axis in enumerate(along)}
     # Over axes that a run does not have, its line goes on to the next one.
-    lines = panel.kept(panel.runs).transform_calculate(**placed).transform_fold([*axes], as_=["axis", "at"])
-    lines = lines.transform_filter("isValid(datum.at)")
-    titles = json.dumps({name: axis["title"] for name, axis in axes.items()})
+    lines = panel.kept(panel.runs).transform_fold([*axes], as_=["axis", "at"]).transform_filter("isValid(datum.at)")
+    words = [analysis.names[axis.name] for axis in panel.shared.dimensions]
+    titles = json.dumps(dict(zip(axes, [*words, analysis.sweep.objective.metric], strict=True)))
     head = alt.Axis(
         orient="top", domain=False, grid=False, labelAngle=0, labelLimit=110, labelPadding=12, labelOverlap=False,
         labelColor=INK, labelExpr=f"{titles}[datum.value]",
@@ -308,35 +309,24 @@ def parallel_chart(panel: Panel) -> Chart | None:
     return panel.chart("parallel", "All runs at once", caption + panel.note, *layers, height=300, is_wide=True)
 
 
-def _placed(axis: dict[str, Any]) -> str:
-    """Returns the expression that places a value between 0 and 1, as page.js does."""
-    known = f"datum.{axis['key']}"
-    if "choices" in axis:
-        place = f"indexof({json.dumps(axis['choices'])}, {known}) / {max(len(axis['choices']) - 1, 1)}"
-    else:
-        inner = f"log(max({known}, 1e-300)) / LN10" if axis["log"] else known
-        place = f"clamp(({inner} - {axis['low']}) / {axis['high'] - axis['low'] or 1.0}, 0, 1)"
-    return f"isValid({known}) ? {place} : null"
-
-
-def _ticks(axis: dict[str, Any]) -> list[tuple[float, str]]:
+def _ticks(axis: ParameterAxis | ChartAxis) -> list[tuple[float, str]]:
     """Returns places and texts along an axis of the parallel coordinates."""
-    if "choices" in axis:
-        return [(k / max(len(axis["choices"]) - 1, 1), text[:16]) for k, text in enumerate(axis["choices"])]
-    low, span = axis["low"], (axis["high"] - axis["low"]) or 1.0
+    low, span = axis.ends[0], (axis.ends[1] - axis.ends[0]) or 1.0
+    if isinstance(axis, ParameterAxis) and axis.choices:
+        return [(k / span, text[:16]) for k, text in enumerate(axis.choices)]
     step = 10.0 ** np.floor(np.log10(span / 3))
     step *= next(k for k in (5, 2, 1) if k == 1 or span / (k * step) >= 3)
     # Of a logarithmic axis whole powers, if there are some.
-    step = max(1.0, np.round(step)) if axis["log"] and span >= 1 else step
+    step = max(1.0, np.round(step)) if axis.is_log and span >= 1 else step
     places = [step * k for k in range(int(np.ceil(low / step)), int(np.floor((low + span) / step)) + 1)]
-    return [((n - low) / span, number(10.0 ** min(max(n, -300), 300) if axis["log"] else n, 3)) for n in places]
+    return [((n - low) / span, number(10.0 ** min(max(n, -300), 300) if axis.is_log else n, 3)) for n in places]
 
 
 def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     """Shows the median of the runs in each cell of two parameters."""
     scale, axes = panel.y, (wide, high)
     keys: list[Any] = [panel.shared.keys[axis.name] for axis in axes]
-    low, top = scale.transformed(np.array([scale.low, scale.high])).tolist()
+    low, top = scale.ends
     place = f"(clamp({'log(datum.median) / LN10' if scale.is_log else 'datum.median'}, {low}, {top}) - {low})"
     place = f"{place} / {top - low}"
     cells = panel.searched.transform_aggregate(median="median(y)", known="valid(y)", groupby=keys).transform_calculate(
