@@ -13,7 +13,7 @@ from typing import Any
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
 from mlplab.report.exported_tables import tables_of
-from mlplab.report.figure_files import browser_bundle, file_name, render, calling, with_rows
+from mlplab.report.figure_files import browser_bundle, calling, file_name, render, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands

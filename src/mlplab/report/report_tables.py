@@ -16,7 +16,7 @@ from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
-from mlplab.sweeps.reading.ranked_settings import FAILED, Setting, names_of, pareto_front
+from mlplab.sweeps.reading.ranked_settings import FAILED, UNITS, Setting, names_of, pareto_front
 from mlplab.sweeps.reading.sweep_records import RunRecord, Spread
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
@@ -45,13 +45,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, how it makes the cell of an object, and how it is shown."""
+    """A column: its heading, what it shows of an object, and how."""
 
     heading: str
-    cell: Callable[[Any], Cell]
+    value: Callable[[Any], Cell | Spread | str | float | None]
     style: str = ""  # classes of page.css, of which `num` aligns to the right
     group: str = ""  # a heading over several columns
     title: str = ""  # a longer heading
+
+    def cell(self, thing: Any) -> Cell:
+        """Returns the cell of an object: numbers have four digits, a spread is sorted by its mean."""
+        value = self.value(thing)
+        if isinstance(value, Spread):
+            return Cell(spread_text(value), value.mean)
+        return (
+            value if isinstance(value, Cell) else Cell(value) if isinstance(value, str) else Cell(number(value), value)
+        )
 
 
 @dataclass(frozen=True)
@@ -75,36 +84,27 @@ class Table:
         return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
 
 
-def _number(value: float | None) -> Cell:
-    return Cell(number(value), value)
-
-
-def _spread(spread: Callable[[Setting, str], Spread], metric: str, setting: Setting) -> Cell:
-    found = spread(setting, metric)
-    return Cell(spread_text(found), found.mean)
-
-
 def _runs(setting: Setting) -> Cell:
     n, n_all = len(setting.finished), len(setting.runs)
     return Cell(str(n_all) if n == n_all else share(n, n_all), n)
 
 
-RANK = Column("#", lambda setting: Cell(str(setting.rank)), "num", SETTING)
+RANK = Column("#", lambda setting: str(setting.rank), "num", SETTING)
 RUNS = Column("runs", _runs, "num", VALIDATION)
 
 
 def _objectives(analysis: SweepAnalysis) -> list[Column]:
     metrics = [objective.metric for objective in analysis.sweep.objectives]
-    # partial, as a lambda would see the last name of the loop in every column.
-    return [Column(m, partial(_spread, Setting.spread, m), "num strong", VALIDATION) for m in metrics]
+    # With a default, as a lambda would see the last name of the loop in every column.
+    return [Column(m, lambda setting, m=m: setting.spread(m), "num strong", VALIDATION) for m in metrics]
 
 
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
     """Makes the leaderboard for a terminal."""
     # One column for all values, as a terminal has no room for one each.
-    name = Column("setting", lambda setting: Cell(setting.label))
+    name = Column("setting", lambda setting: setting.label)
     # Zeros would hide the few settings that have failures.
-    failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
+    failed = Column("failed", lambda setting: str(setting.n_failed or ""), "num")
     return Table("", [RANK, name, *_objectives(analysis)[:most_objectives], RUNS, failed], settings)
 
 
@@ -123,24 +123,20 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         "data set": lambda setting: setting.data_set if setting.runs[0].data_version else "",
         "name": lambda setting: ", ".join(dict.fromkeys(str(run.manifest.get("name") or "") for run in setting.runs)),
     }
-    for heading, text in words.items():
-        if any(map(text, settings)):
-            columns.append(Column(heading, partial(_text, text), "strong" if heading == "arm" else "", SETTING))
+    columns += [
+        Column(h, t, "strong" if h == "arm" else "", SETTING) for h, t in words.items() if any(map(t, settings))
+    ]
     names = names_of(settings)
     columns += [Column(analysis.names.get(n, n), partial(_value, n), "value", SETTING, n) for n in names]
     columns += _validation(analysis, settings)
     jobs = partial(_jobs, analysis.sweep.directory)
     columns.append(Column("jobs", jobs, "jobs", VALIDATION, "directories of the runs"))
-    for place, metric in enumerate(metrics_of_test(analysis.settings, analysis.sweep.objective.metric)):
-        # The first one has a double line on its left, which sets test metrics apart.
-        style = "num test" if place else "num test first"
-        columns.append(Column(metric, partial(_spread, Setting.test, metric), style, TEST))
+    tests = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
+    # The first one has a double line on its left, which sets test metrics apart.
+    styles = ["num test first", *["num test"] * len(tests)]
+    columns += [Column(m, lambda s, m=m: s.test(m), style, TEST) for m, style in zip(tests, styles, strict=False)]
     places = {setting: place for place, setting in enumerate(analysis.settings)}
     return Table(title, columns, settings, ("s", places.__getitem__))
-
-
-def _text(text: Callable[[Setting], str], setting: Setting) -> Cell:
-    return Cell(text(setting))
 
 
 def _value(name: str, setting: Setting) -> Cell:
@@ -187,16 +183,16 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
     # As an objective they have a column already.
     if "seconds" not in [objective.metric for objective in sweep.objectives]:
         title = "of training, mean over finished runs"
-        columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", VALIDATION, title))
+        columns.append(Column("seconds", lambda s: s.spread("seconds").mean, "num", VALIDATION, title))
     if sweep.target is not None:
         # Computed once, because three columns and their sorting keys use them.
         times = {setting: setting.time_to(sweep.target) for setting in settings}
 
-        def reached(setting: Setting) -> Cell:
-            return Cell(share(time.hits, time.n), time.hits) if (time := times[setting]) is not None else Cell("–")
+        def reached(setting: Setting) -> Cell | None:
+            return Cell(share(time.hits, time.n), time.hits) if (time := times[setting]) is not None else None
 
-        def median(unit: str, setting: Setting) -> Cell:
-            return _number(time.median[unit] if (time := times[setting]) is not None else None)
+        def median(unit: str, setting: Setting) -> float | None:
+            return time.median[unit] if (time := times[setting]) is not None else None
 
         columns.append(Column("reached", reached, "num", VALIDATION, "runs that reached the target"))
         for unit in ("seconds", "epochs"):
@@ -219,8 +215,8 @@ def tests_table(analysis: SweepAnalysis) -> Table:
         Column("better", lambda test: Cell(test.first.label, style="value")),
         Column("other", lambda test: Cell(test.second.label, style="value")),
         Column("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins), "num"),
-        Column("median difference", lambda test: _number(test.result.median), "num"),
-        Column("rank-biserial", lambda test: Cell(f"{test.result.rank_biserial:+.2f}"), "num"),
+        Column("median difference", lambda test: test.result.median, "num"),
+        Column("rank-biserial", lambda test: f"{test.result.rank_biserial:+.2f}", "num"),
         Column("p", lambda test: Cell(p_text(test.result.p), test.result.p), "num"),
         Column("p after Holm", lambda test: Cell(p_text(test.corrected_p), test.corrected_p), "num"),
         Column("least p", lambda test: Cell(p_text(test.result.least_p), test.result.least_p), "num", "", pairs),
@@ -236,9 +232,9 @@ def failures_table(analysis: SweepAnalysis) -> Table:
         return Cell("", style="value", links=[(run.entry.directory, link_to(run, folder))])
 
     columns = [
-        Column("job", lambda run: Cell(str(run.entry.number)), "num"),
+        Column("job", lambda run: str(run.entry.number), "num"),
         Column("directory", directory),
-        Column("state", lambda run: Cell(run.state)),
+        Column("state", lambda run: run.state),
         Column("why", lambda run: Cell(run.reason, style="reason")),
     ]
     title, failed = "Runs that failed, diverged or violate a constraint", (*FAILED, "infeasible")
@@ -265,9 +261,8 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
         row |= {"arm": setting.arm} if analysis.arms else {}
         # All rows have all columns, though arms can differ in their parameters.
         row |= {name: setting.values.get(name) for name in analysis.axes}
-        spreads = {o.metric: setting.spread(o.metric) for o in sweep.objectives}
-        for metric, spread in spreads.items():
-            row |= {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
+        for objective in sweep.objectives:
+            row |= _plain(objective.metric, setting.spread(objective.metric))
         row |= {"runs": len(setting.runs), "finished": len(setting.finished)}
         row |= {state: setting.states[state] for state in ("pruned", "infeasible", "diverged")}
         # Divergence has a column of its own.
@@ -276,10 +271,13 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
         if sweep.target is not None:
             time = setting.time_to(sweep.target)
             row["target hits"] = time.hits if time else None
-            row |= {f"median {u} to target": time.median[u] if time else None for u in ("seconds", "steps", "epochs")}
+            row |= {f"median {unit} to target": time.median[unit] if time else None for unit in UNITS}
         for metric in tests:
-            spread = setting.test(metric)
-            row |= {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
+            row |= _plain(metric, setting.test(metric))
         row["command"] = "\n".join(commands(setting, sweep.constants))
         rows.append(row)
     return rows
+
+
+def _plain(metric: str, spread: Spread) -> dict[str, float | None]:
+    return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}

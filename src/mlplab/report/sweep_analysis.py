@@ -101,7 +101,7 @@ def _effects(
     choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends for name in names]
     # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
     with calling(apart=len(ranked) > MOST_SETTINGS) as call:
-        found = call(search_effects, names, places_of(axes, names, ranked), ranks, choices, ends)
+        found: Effects | None = call(search_effects, names, places_of(axes, names, ranked), ranks, choices, ends)
     return found
 
 
