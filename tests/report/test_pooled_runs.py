@@ -11,8 +11,8 @@ import yaml
 from sweeps.making import job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.report.exported_tables import leaderboard_latex, leaderboard_markdown, runs_csv
 from mlplab.report.pooled_runs import read_records
+from mlplab.report.report_tables import leaderboard_latex, leaderboard_markdown, runs_csv
 from mlplab.report.sweep_analysis import SweepAnalysis, conclusions
 from mlplab.sweeps.reading.sweep_records import SweepRecord
 

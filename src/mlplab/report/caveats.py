@@ -21,11 +21,8 @@ EDGE, OUTER = 0.05, 0.25
 LEAST_VALUES, LEAST_TRIALS = 3, 10
 """Values of a grid, and settings of a search, from which a best value at the edge means something."""
 
-MOST_GROUPS = 3
-"""Choices for which edges are looked for, those with the best settings."""
-
-MANY, SOME = 0.7, 0.2
-"""Shares of runs that count as nearly all, and from which overfitting is worth a caveat."""
+MOST_GROUPS = 3  # choices for which edges are looked for, those with the best settings
+MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
 
 def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding]:

@@ -47,11 +47,8 @@ CONFIG: Mapping[str, Any] = {
 }  # fmt: skip
 """Appearance of figures in files and on a light page."""
 
-LEAST_DECADES = 1.3
-"""Decades between the best value and most of the others from which an axis is logarithmic."""
-
-LARGEST = 1e290
-"""Larger values are drawn as this one, so that margins stay finite."""
+LEAST_DECADES = 1.3  # decades between the best value and most of the others from which an axis is logarithmic
+LARGEST = 1e290  # larger values are drawn as this one, so that margins stay finite
 
 
 @dataclass(frozen=True)

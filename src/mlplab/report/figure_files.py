@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
-RESOLUTION = 2
-"""Pixels of a PNG for each of the page."""
+RESOLUTION = 2  # pixels of a PNG for each of the page
 
 
 @contextmanager

@@ -12,17 +12,10 @@ from mlplab.sweeps.reading.formatting import number
 from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, judged
 from mlplab.sweeps.reading.sweep_records import Spread
 
-LEVEL = 0.05
-"""A corrected p below this one is significant."""
-
-CONFIDENCE = 0.95
-"""Level of the confidence intervals."""
-
-MOST_COMPARED = 5
-"""The best setting is tested against the others of the first five."""
-
-MOST_ENUMERATED = 13
-"""Pairs up to which all assignments of signs are enumerated where differences are tied."""
+LEVEL = 0.05  # a corrected p below this one is significant
+CONFIDENCE = 0.95  # level of the confidence intervals
+MOST_COMPARED = 5  # the best setting is tested against the others of the first five
+MOST_ENUMERATED = 13  # pairs up to which all assignments of signs are enumerated where differences are tied
 
 
 @dataclass(frozen=True)

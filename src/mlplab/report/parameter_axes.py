@@ -14,12 +14,10 @@ from mlplab.sweeps.job_values import canonical
 from mlplab.sweeps.reading.formatting import number, value_text, words_of
 from mlplab.sweeps.reading.sweep_records import Values, as_list, as_number
 
-MANY = 12
-"""More distinct numbers than this are grouped in buckets."""
+MANY = 12  # more distinct numbers than this are grouped in buckets
 
 BUCKETS = 8
-LEAST_LOG_RATIO = 30.0
-"""Ratio of the largest to the smallest number below which a logarithmic axis gains little."""
+LEAST_LOG_RATIO = 30.0  # ratio of the largest to the smallest number below which a logarithmic axis gains little
 
 
 @dataclass(frozen=True)

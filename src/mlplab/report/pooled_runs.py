@@ -29,8 +29,7 @@ CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
 LEFT_OUT = (*NOT_LEARNED, "seed", "paths", "sweep", "resume", "trust", "monitor", "mode")
 """Options that are no parameters; every run has its seed, which tells it from others of its setting."""
 
-MOST_NAMED = 3
-"""Sources after which the folder of a report is named."""
+MOST_NAMED = 3  # sources after which the folder of a report is named
 
 Parts = Mapping[str, Mapping[str, Any]]
 

@@ -15,8 +15,7 @@ from mlplab.sweeps.reading.sweep_reading import constraints_of
 from mlplab.sweeps.reading.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.sweep_progress import duration
 
-UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
-"""Keys that do not affect what is learned."""
+UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)  # keys that do not affect what is learned
 
 
 def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:

@@ -12,10 +12,9 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
-from mlplab.report.exported_tables import tables_of
 from mlplab.report.figure_files import browser_bundle, calling, file_name, render, with_rows
 from mlplab.report.provenance import headline, provenance_of
-from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
+from mlplab.report.report_tables import Table, failures_table, leaderboard, tables_of, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.ranked_settings import Setting
 
-ELSEWHERE = "PATH/TO/"
-"""Replaces folders of the machine that ran a sweep."""
+ELSEWHERE = "PATH/TO/"  # replaces folders of the machine that ran a sweep
 
 _BEGINNING = re.compile(r"(?:~[^/]*|[A-Za-z]:)?[/\\].*[/\\]")
 _WITHIN = re.compile(r"(?<=[\[,{:'\"])(?:~|[A-Za-z]:)?[/\\](?:[^'\",\[\]{}/\\]+[/\\])+")

@@ -22,14 +22,12 @@ from mlplab.sweeps.reading.formatting import value_text
 from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front, time_of
 from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
 
-MOST_MARKS = 1000
-"""Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""
+MOST_MARKS = 1000  # runs that figures with a mark for each run show; of more, the best and evenly spaced others
 
 MOST_CHOICES, MOST_DIMENSIONS = 20, 9
 """Values of a parameter that can have a colour each, and parameters in the parallel coordinates."""
 
-DIGITS = 6
-"""Significant digits of numbers in a page."""
+DIGITS = 6  # significant digits of numbers in a page
 
 TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 

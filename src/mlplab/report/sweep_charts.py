@@ -21,11 +21,8 @@ from mlplab.sweeps.reading.ranked_settings import Setting, contenders
 MOST_PARAMETERS, MOST_DATA_SETS = 24, 4
 """Parameters and data sets with figures of their own; the parameters are those with the largest effect."""
 
-MOST_PAIRS, LEAST_SHARE = 4, 0.02
-"""Heat maps of pairs, and the share of the variance below which a pair gets none."""
-
-MOST_ON_A_LINE = 40
-"""Distinct numbers that a line of means joins; more of them are points of a search."""
+MOST_PAIRS, LEAST_SHARE = 4, 0.02  # heat maps of pairs, and the share of the variance below which a pair gets none
+MOST_ON_A_LINE = 40  # distinct numbers that a line of means joins; more of them are points of a search
 
 MOST_CURVES, MOST_DRAWN = 5, 24
 """Settings whose curves are shown at once, and those that a choice of runs can bring there."""
@@ -33,12 +30,10 @@ MOST_CURVES, MOST_DRAWN = 5, 24
 CHOSEN, CHOSEN_SETTINGS = "!chosen || chosen.runs[datum.j]", "!chosen || chosen.settings[datum.s]"
 """Filters by the runs that are chosen in the page."""
 
-KEPT = "datum.kept"
-"""Filter by the runs that have marks of their own: of too many, some have none."""
+KEPT = "datum.kept"  # filter by the runs that have marks of their own: of too many, some have none
 
 WITH_VALUE = "isValid(datum.y) && datum.state == 'finished'"
-RUN = [alt.Tooltip("j:Q", title="job")]
-"""Tooltip of a single run, which the page fills with all of its values."""
+RUN = [alt.Tooltip("j:Q", title="job")]  # tooltip of a single run, which the page fills with all of its values
 
 WHOLE, PERCENT = alt.Axis(format=",d", tickMinStep=1, tickCount=6), alt.Axis(format=".0%", tickCount=5)
 EPOCHS = alt.X("x:Q", title="epoch (number)", scale=alt.Scale(nice=False, zero=False), axis=WHOLE)

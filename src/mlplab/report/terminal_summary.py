@@ -20,8 +20,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.ranked_settings import TITLES, contenders, of_stage
 
 ROWS = 10
-MOST_OBJECTIVES = 2
-"""Objectives for which 80 columns have room."""
+MOST_OBJECTIVES = 2  # objectives for which 80 columns have room
 
 WIDTH = 80
 STYLES = {"result": "green", "caution": "yellow", "fault": "red"}

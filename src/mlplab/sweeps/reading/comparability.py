@@ -17,8 +17,7 @@ SHARED = (Objective("val/accuracy", "max"), Objective("val/rmse", "min"), Object
 HOW_TO_LEARN = ("data.batch_size", "data.numeric_scaling", "data.one_hot_levels", "data.embedding_dim", *SEEDS)
 """Options of data that change no row."""
 
-SHORT = 8
-"""Digits of a fingerprint that are shown."""
+SHORT = 8  # digits of a fingerprint that are shown
 
 
 def is_of_method(name: str) -> bool:

@@ -8,8 +8,7 @@ from mlplab.errors import counted, printable
 from mlplab.rules import shown
 from mlplab.sweeps.reading.sweep_records import Spread, as_list, as_mapping, as_number
 
-LONGEST = 60
-"""Characters of a swept value."""
+LONGEST = 60  # characters of a swept value
 
 PARTS = {"val": "validation", "train": "training", "test": "test"}
 METRICS = {

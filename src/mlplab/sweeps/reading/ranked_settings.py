@@ -16,11 +16,8 @@ from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, SweepRecord, 
 from mlplab.sweeps.search.outcomes import Bound, Objective
 
 FAILED = ("failed", "diverged", "damaged")
-UNRANKED = ("pruned", "infeasible")
-"""States of runs with a value that is none of a finished, allowed run."""
-
-VALUELESS = 3
-"""First part of the sort key of a setting that has no value of any kind."""
+UNRANKED = ("pruned", "infeasible")  # states of runs with a value that is none of a finished, allowed run
+VALUELESS = 3  # first part of the sort key of a setting that has no value of any kind
 
 TITLES = {
     "search": "The search",
