@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +14,11 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
-from mlplab.report.figure_files import browser_bundle, calling, file_name, render, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tables_of, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.runs.files import remove_temporary_files, write_bytes
 from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
@@ -48,6 +49,11 @@ TESTS = (
 )
 
 Charts = Mapping[str, Sequence[Chart]]
+RESOLUTION = 2  # pixels of a PNG for each of the page
+
+
+_NOT_IN_XML = re.compile(r"((?<!\\)(?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])|[\ud800-\udfff\ufffe\uffff]")
+"""Characters, as JSON writes them, on which the renderer would end this process."""
 
 
 @dataclass(frozen=True)
@@ -200,3 +206,31 @@ def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Secti
         Section("failed", "What went wrong", tables=[failures] if failures.objects else []),
     ]
     return [section for section in sections if section.findings or section.tables or section.charts or section.facts]
+
+
+def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a specification, as JSON, with its rows and on white."""
+    rows = {**spec.get("datasets", {}), "runs": runs, "brushes": []}
+    whole = {**spec, "datasets": rows, "config": {**spec["config"], "background": "white"}}
+    return _NOT_IN_XML.sub(lambda found: f"{found[1] or ''}\ufffd", json.dumps(whole, ensure_ascii=False))
+
+
+def render(spec: str) -> dict[str, bytes]:
+    """Returns the content of the files of a figure, by their endings."""
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=RESOLUTION), "pdf": vl_convert.svg_to_pdf(svg)}
+
+
+def browser_bundle() -> str:
+    """Returns Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def file_name(text: str, taken: Sequence[str] = ()) -> str:
+    """Returns a name for a file of letters, digits, dots and dashes, which is not taken."""
+    name = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._")[:60] or "figure"
+    return next(n for n in (name, *(f"{name}_{k}" for k in range(2, len(taken) + 3))) if n not in taken)

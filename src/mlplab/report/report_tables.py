@@ -55,10 +55,10 @@ class Cell:
     def hidden_key(self) -> float | None:
         """Returns the key if its text does not begin with it."""
         try:
-            shown = float(self.text.split()[0])
+            first = float(self.text.split()[0])
         except (ValueError, IndexError):
             return self.key
-        return None if self.key is None or math.isclose(shown, self.key, rel_tol=1e-3) else self.key
+        return None if self.key is None or math.isclose(first, self.key, rel_tol=1e-3) else self.key
 
 
 @dataclass(frozen=True)

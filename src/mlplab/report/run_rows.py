@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.report.charts import DARK, MARKS, SERIES
+from mlplab.report.charts import DARK, MARKS, SERIES, ParameterAxis
 from mlplab.report.learning_curves import best_place, thinned
-from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.report_tables import parameters_of
 from mlplab.report.rerun_commands import shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis, places_of

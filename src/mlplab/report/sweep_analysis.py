@@ -1,18 +1,19 @@
 """Everything that a report says about a sweep, computed from its directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
 from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
-from mlplab.report.caveats import caveats_of
-from mlplab.report.charts import ChartAxis, value_axis
-from mlplab.report.figure_files import calling
-from mlplab.report.findings import results_of
+from mlplab.report.charts import ChartAxis, ParameterAxis, axis_of, value_axis
+from mlplab.report.findings import caveats_of, results_of
 from mlplab.report.paired_tests import PairedTest, tests_between
-from mlplab.report.parameter_axes import ParameterAxis, axis_of
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.reading.formatting import value_text, words_of
@@ -134,3 +135,13 @@ def _scaled(sweep: SweepRecord, settings: Sequence[Setting], objective: ChartAxi
         means[inside] = (means[inside] - means[inside].mean()) / deviation
         variances[inside] /= deviation**2
     return means, variances
+
+
+@contextmanager
+def calling(*, apart: bool) -> Iterator[Callable[..., Any]]:
+    """Provides a function that calls another one, in a process of its own if asked for: some keep much memory."""
+    if not apart:
+        yield lambda function, *given: function(*given)
+        return
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda function, *given: pool.submit(function, *given).result()

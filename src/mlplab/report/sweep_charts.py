@@ -10,9 +10,8 @@ import altair as alt
 import numpy as np
 
 from mlplab.errors import printable
-from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, value_axis
+from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, ParameterAxis, value_axis
 from mlplab.report.learning_curves import best_places, median_rows, thinned
-from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.run_rows import RunRows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.formatting import number, words_of
