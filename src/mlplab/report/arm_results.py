@@ -3,19 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from mlplab.errors import counted, printable
-from mlplab.report.paired_tests import (
-    LEVEL,
-    SignedRanks,
-    enough_pairs,
-    holm,
-    interval_of_mean,
-    least_p,
-    paired_differences,
-    signed_rank_test,
-)
+from mlplab.report.paired_tests import LEVEL, PairedTest, enough_pairs, least_p, tests_of
 from mlplab.sweeps.reading.formatting import listed, number, p_text, share, spread_text
 from mlplab.sweeps.reading.ranked_settings import Setting, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
@@ -74,43 +64,34 @@ def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
 def _tunings(arms: Sequence[ArmResult]) -> list[Finding]:
     """Compares each arm's best with its defaults, on the seeds for which both have a value."""
     found: list[Finding] = []
-    tested: list[tuple[ArmResult, list[float], SignedRanks]] = []
     for arm in arms:
-        tuned, default = arm.tuned, arm.default
-        if tuned is None or default is None or tuned.validation.mean is None:
-            continue
-        if default.validation.mean is None:
-            evidence = f"Tuned {spread_text(tuned.validation)}; {counted(arm.n_trials, 'trial')}."
+        if arm.tuned and arm.tuned.validation.values and arm.default and not arm.default.validation.values:
+            evidence = f"Tuned {spread_text(arm.tuned.validation)}; {counted(arm.n_trials, 'trial')}."
             sentence = f"{printable(arm.name)} needs tuning: with its defaults no run has a value."
             found.append(Finding("tuning", "result", sentence, evidence))
-        # An arm whose reruns were extended later has seeds that its defaults never saw.
-        elif gains := paired_differences(tuned, default):
-            tested.append((arm, gains, signed_rank_test(gains)))
-    corrected = holm([result.p for *_, result in tested])
-    return [*found, *(_tuning(*part, p, len(tested)) for part, p in zip(tested, corrected, strict=True))]
+    # An arm whose reruns were extended later has seeds that its defaults never saw.
+    tests = tests_of([(arm.tuned, arm.default) for arm in arms if arm.tuned and arm.default])
+    n_trials = {arm.name: arm.n_trials for arm in arms}
+    return [*found, *(_tuning(test, n_trials[str(test.first.arm)], len(tests)) for test in tests)]
 
 
-def _tuning(arm: ArmResult, gains: Sequence[float], result: SignedRanks, p: float, n_tests: int) -> Finding:
-    tuned, default = arm.tuned, arm.default
-    assert tuned is not None
-    assert default is not None
-    seeds = [seeds for seeds in tuned.by_seeds if seeds in default.by_seeds]
-    after, before = (Spread(tuple(setting.by_seeds[s] for s in seeds)) for setting in (tuned, default))
+def _tuning(test: PairedTest, n_trials: int, n_tests: int) -> Finding:
+    seeds = [seeds for seeds in test.first.by_seeds if seeds in test.second.by_seeds]
+    after, before = (Spread(tuple(side.by_seeds[s] for s in seeds)) for side in (test.first, test.second))
     # Names come from sweep.json, which anybody may have written.
-    name, gain, interval = printable(arm.name), fmean(gains), ""
-    if len(gains) > 1:
-        low, high = interval_of_mean(gains)
-        found = f"p {p_text(result.p)}, corrected {p_text(p)}"
-        interval = f" (95 % interval of the gain {number(low)} to {number(high)}; {found})"
-    on = f"the same {counted(len(seeds), 'seed')}{interval}; {counted(arm.n_trials, 'trial')}"
-    evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on {on}."
-    if p < LEVEL and result.rank_biserial > 0:
+    name, gain, n, p = printable(test.first.arm), test.mean, counted(len(seeds), "seed"), test.corrected_p
+    low, high = map(number, test.interval)
+    chance = f"p {p_text(test.result.p)}, corrected {p_text(p)}"
+    interval = f" (95 % interval of the gain {low} to {high}; {chance})" if len(seeds) > 1 else ""
+    evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n}{interval}; "
+    evidence += f"{counted(n_trials, 'trial')}."
+    if p < LEVEL and test.result.rank_biserial > 0:
         return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)
     if p < LEVEL:
         # The best on a few tuning seeds can be worse than the defaults on others.
         return Finding("tuning", "caution", f"Tuning made {name} worse, by {number(-gain)}.", evidence)
-    sentence = f"Tuning {f'improves {name} by {number(gain)}' if gain > 0 else f'does not improve {name}'}"
+    sentence = f"improves {name} by {number(gain)}" if gain > 0 else f"does not improve {name}"
     doubt = "which may be chance"
-    if least_p(len(gains)) * n_tests >= LEVEL:
-        doubt = f"and {counted(len(gains), 'seed')} cannot show more than chance: {enough_pairs(n_tests)} could"
-    return Finding("tuning", "caution", f"{sentence}, {doubt}.", evidence)
+    if least_p(len(seeds)) * n_tests >= LEVEL:
+        doubt = f"and {n} cannot show more than chance: {enough_pairs(n_tests)} could"
+    return Finding("tuning", "caution", f"Tuning {sentence}, {doubt}.", evidence)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlplab.errors import counted, printable
+from mlplab.report.arm_results import ArmResult, arm_findings
 from mlplab.report.charts import ParameterAxis, ends_of
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p
@@ -37,17 +38,33 @@ MOST_GROUPS = 3  # choices for which edges are looked for, those with the best s
 MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
 
-def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
-    """Says what came out best, and how certain that is."""
-    found = [_unfinished(sweep), _versions(sweep), _replaced(sweep)]
+def findings_of(
+    sweep: SweepRecord,
+    settings: Sequence[Setting],
+    axes: Mapping[str, ParameterAxis],
+    arms: Sequence[ArmResult],
+    tests: Sequence[PairedTest],
+) -> list[Finding]:
+    """Says what came out best, how certain that is, and what limits what the runs can show.
+
+    Args:
+        sweep: with its runs.
+        settings: ranked.
+        axes: of the swept parameters.
+        arms: of a comparison.
+        tests: between settings.
+    """
+    found: list[Finding | None] = [*sweep.told, _unfinished(sweep), _versions(sweep), _replaced(sweep)]
     is_single = len(sweep.objectives) == 1
     for data_set, those in by_data_set(settings).items() or [("", [])]:
         best = _winner(sweep, those) if is_single else _pareto(sweep, those)
         for finding in (best, *_reruns(those), _noise(sweep, those, tests)):
             on = f"On {printable(data_set)}: " if data_set else ""
             found.append(finding and replace(finding, sentence=f"{on}{finding.sentence}"))
-    found += [_mean_ranks(settings) if is_single else None, _tests(tests)]
-    return [finding for finding in found if finding is not None]
+    found += [_mean_ranks(settings) if is_single else None, _tests(tests), *arm_findings(sweep, arms)]
+    found += [*_edges(sweep, settings, axes), _infeasible(sweep), _diverged(sweep, axes)]
+    found += [_overfitting(sweep, settings), _best_places(sweep), _folds(sweep, settings), _damaged(sweep)]
+    return [finding for finding in [*found, _failed(sweep), _code(sweep), _machines(sweep)] if finding is not None]
 
 
 def _unfinished(sweep: SweepRecord) -> Finding | None:
@@ -180,7 +197,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     close = _close_to_best(sweep, settings, ranked, tests) if is_single else []
     if not close:
         return None
-    evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
+    evidence = listed([f"{other.label}: {difference}" for other, difference in close])
     on = " on new seeds" if ranked[0].stage == "rerun" and ranked[0].arm is None else ""
     told = f"{counted(len(close), 'setting')} cannot be told from the best{on}"
     sentence = f"{told}: run more seeds, or take the simplest."
@@ -225,11 +242,10 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     classifiers over multiple data sets".
     """
     blocks = []
-    for those in by_data_set(contenders(settings)).values():
+    for those in by_data_set(valued(contenders(settings))).values():
         # By the values of a setting that do not choose its data.
         methods = [{name: v for name, v in setting.values.items() if is_of_method(name)} for setting in those]
-        blocks.append({key_of(m): (s, m) for m, s in zip(methods, those, strict=True) if s.validation.mean is not None})
-    blocks = [block for block in blocks if block]
+        blocks.append({key_of(method): (s, method) for method, s in zip(methods, those, strict=True)})
     common = [key for key in blocks[0] if all(key in block for block in blocks)] if blocks else []
     if len(blocks) < 2 or len(common) < 2:
         return None
@@ -238,25 +254,25 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     first = blocks[0][common[0]][0]
     table = first.objective.sign * np.array([[block[key][0].score for key in common] for block in blocks])
     means = rankdata(table, axis=1).mean(axis=0)
-    words = [
-        [f"{printable(first.names[name])}={value_text(v)}" for name, v in blocks[0][key][1].items()] for key in common
-    ]
-    names, order = [", ".join(one) or "the one setting" for one in words], np.argsort(means, kind="stable")
-    ranks = [f"{names[place]}: {number(float(means[place]), 3)}" for place in order]
-    best = f"{names[order[0]]} has the best mean rank, {number(float(means[order[0]]), 3)}"
+    methods = [blocks[0][key][1].items() for key in common]
+    words = [", ".join(f"{printable(first.names[n])}={value_text(v)}" for n, v in method) for method in methods]
+    order = np.argsort(means, kind="stable")
+    ranks = [(words[place] or "the one setting", number(float(means[place]), 3)) for place in order]
+    best = f"{ranks[0][0]} has the best mean rank, {ranks[0][1]}"
     if len(common) < 3:
         # Of two settings Friedman's test is a sign test, which is exact.
-        name, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
+        test, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
         wins = int((unlike[:, 0] < unlike[:, 1]).sum())
         p, least = float(binomtest(wins, len(unlike)).pvalue) if len(unlike) else 1.0, least_p(len(blocks))
     else:
         # Equal values everywhere have no statistic.
-        name, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
+        test, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
         least = float(chi2.sf(len(blocks) * (len(common) - 1), len(common) - 1))
     is_shown = p < LEVEL
     sentence = f"Over {len(blocks)} data sets {best}{'.' if is_shown else ', by no more than chance can give.'}"
     short = f" So few data sets cannot show a difference: no p is below {number(least, 2)}." if least >= LEVEL else ""
-    evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(ranks)}. {name}: p {p_text(p)}.{short}"
+    evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(list(map(': '.join, ranks)))}. "
+    evidence += f"{test}: p {p_text(p)}.{short}"
     return Finding("mean_ranks", "result" if is_shown else "caution", sentence, evidence)
 
 
@@ -298,25 +314,18 @@ def _test(test: PairedTest) -> str:
     return f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} ({interval}; {found})"
 
 
-def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding]:
-    """Looks for everything that limits what the runs of a sweep can show.
-
-    Args:
-        sweep: with its runs.
-        settings: ranked.
-        axes: of the swept parameters.
-    """
-    found = [*_edges(sweep, settings, axes), _infeasible(sweep), _diverged(sweep, axes)]
-    found += [_overfitting(sweep, settings), _best_places(sweep)]
+def _folds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     # On cross-validation: Nadeau and Bengio 2003, "Inference for the generalization error".
-    if sweep.repetition != "seed" and len(contenders(settings)) > 1:
-        why = "folds share their training rows, and vary less than new data."
-        hint = "Seeds beside the folds, seed=range(0,5), show the noise of training."
-        found.append(Finding("folds", "caution", f"Differences between settings are not tested: {why}", hint))
-    if sweep.n_unreadable:
-        n = counted(sweep.n_unreadable, "job")
-        found.append(Finding("damaged", "fault", f"{n} in sweep.json cannot be read."))
-    return [finding for finding in [*found, _failed(sweep), _code(sweep), _machines(sweep)] if finding is not None]
+    why = "folds share their training rows, and vary less than new data."
+    hint = "Seeds beside the folds, seed=range(0,5), show the noise of training."
+    is_tested = sweep.repetition == "seed" or len(contenders(settings)) < 2
+    sentence = f"Differences between settings are not tested: {why}"
+    return None if is_tested else Finding("folds", "caution", sentence, hint)
+
+
+def _damaged(sweep: SweepRecord) -> Finding | None:
+    sentence = f"{counted(sweep.n_unreadable, 'job')} in sweep.json cannot be read."
+    return Finding("damaged", "fault", sentence) if sweep.n_unreadable else None
 
 
 def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding | None]:
@@ -422,29 +431,25 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     worst = [(statistics.median(those), s.label) for s, those in rises.items() if 2 * len(those) > len(s.runs)]
     examples = "; ".join(f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)[:3])
     told = f"At the end it was a median of {number(statistics.median(risen.values()))} times its least"
-    told += f"{f'; most: {examples}' if worst else ''}. The best epoch is kept; "
-    sentence = (
-        f"{share(len(risen), len(finished))} runs overfit: validation loss rose again while training loss fell on."
-    )
-    hint = "regularization.l2, model.dropout or fewer epochs may help."
-    return Finding("overfitting", "caution", sentence, told + hint)
+    told += f"{f'; most: {examples}' if worst else ''}. The best epoch is kept; regularization.l2, model.dropout or "
+    sentence = "runs overfit: validation loss rose again while training loss fell on."
+    sentence = f"{share(len(risen), len(finished))} {sentence}"
+    return Finding("overfitting", "caution", sentence, f"{told}fewer epochs may help.")
 
 
 def _best_places(sweep: SweepRecord) -> Finding | None:
     places = best_places(sweep.runs)
-    n, late, early = len(places), int((places >= 0.95).sum()), int((places <= 0.1).sum())
-    # Of one or two runs "nearly all" would mean nothing.
-    if n < 3 or max(late, early) < MANY * n:
-        return None
-    if late >= MANY * n:
-        sentence = "Nearly all runs were best at their end: they were still learning. Train longer."
-        hint = "raise trainer.max_epochs before comparing."
-        evidence = f"{share(late, n)} runs had their best epoch in the last 5 % of their epochs; {hint}"
-        return Finding("best_at_end", "caution", sentence, evidence)
-    sentence = "Nearly all runs were best at their start: further training only makes them worse."
-    hint = "try a smaller optimizer.lr, or more regularization."
-    evidence = f"{share(early, n)} runs had their best epoch in the first 10 % of their epochs; {hint}"
-    return Finding("best_at_start", "caution", sentence, evidence)
+    late, early, n = int((places >= 0.95).sum()), int((places <= 0.1).sum()), len(places)
+    end, start = "end: they were still learning. Train longer.", "start: further training only makes them worse."
+    longer = "raise trainer.max_epochs before comparing."
+    smaller = "try a smaller optimizer.lr, or more regularization."
+    kinds = ("best_at_end", end, late, "last 5 %", longer), ("best_at_start", start, early, "first 10 %", smaller)
+    for kind, where, hits, part, hint in kinds:
+        # Of one or two runs "nearly all" would mean nothing.
+        if n >= 3 and hits >= MANY * n:
+            evidence = f"{share(hits, n)} runs had their best epoch in the {part} of their epochs; {hint}"
+            return Finding(kind, "caution", f"Nearly all runs were best at their {where}", evidence)
+    return None
 
 
 def _failed(sweep: SweepRecord) -> Finding | None:

@@ -1,6 +1,7 @@
 """Paired tests between settings that ran on the same seeds."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
@@ -46,7 +47,12 @@ class PairedTest:
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
     """Tests on each data set the best setting against the next ones, or the arms of a comparison against each other."""
     pairs = [pair for those in by_data_set(settings).values() for pair in _pairs(judged(those))]
-    found = [(a, b, differences) for a, b in pairs if len(differences := paired_differences(a, b)) >= 2]
+    return tests_of([pair for pair in pairs if len(paired_differences(*pair)) >= 2])
+
+
+def tests_of(pairs: Iterable[tuple[Setting, Setting]]) -> list[PairedTest]:
+    """Tests the settings of each pair on the seeds that both have; pairs without one are left out."""
+    found = [(a, b, differences) for a, b in pairs if (differences := paired_differences(a, b))]
     results = [signed_rank_test(differences) for _, _, differences in found]
     return [
         PairedTest(a, b, result, sum(d > 0 for d in differences), p, fmean(differences), interval_of_mean(differences))
@@ -79,8 +85,9 @@ def enough_pairs(n_tests: int) -> int:
 
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the interval of Student's t for the mean of at least two values."""
-    return _interval(fmean(values), stdev(values) / len(values) ** 0.5, len(values) - 1)
+    """Returns the interval of Student's t for the mean of values; NaN for a single one."""
+    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return _interval(fmean(values), error, len(values) - 1)
 
 
 def _interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
@@ -98,7 +105,7 @@ class Difference(NamedTuple):
     high: float
     pairs: int = 0
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Formats the difference: `0.01 (95 % interval -0.02 to 0.04, 5 paired seeds)`."""
         paired = f", {self.pairs} paired seeds" if self.pairs else ""
         interval = f"{100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}"
@@ -159,9 +166,8 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
         # Its 9,999 samples are more than the 2^13 signs, so it enumerates; "approx" is known to every SciPy.
         method = PermutationMethod() if len(nonzero) <= MOST_ENUMERATED else "approx"
     biserial = float(ranks @ np.sign(nonzero) / ranks.sum())
-    return SignedRanks(
-        n, n_equal, float(wilcoxon(nonzero, method=method).pvalue), biserial, median, least_p(len(ranks))
-    )
+    p = float(wilcoxon(nonzero, method=method).pvalue)
+    return SignedRanks(n, n_equal, p, biserial, median, least_p(len(ranks)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
+from mlplab.report.arm_results import ArmResult, arms_of
 from mlplab.report.charts import ChartAxis, ParameterAxis, axis_of, value_axis
-from mlplab.report.findings import caveats_of, results_of
+from mlplab.report.findings import findings_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
 from mlplab.sweeps.ledger import Entry
@@ -72,8 +72,7 @@ def conclusions(sweep: SweepRecord) -> SweepAnalysis:
     # With several objectives no setting is the best one against which others could be tested.
     # Folds share their training rows, so that their differences are not independent, as a test wants them.
     tests = tests_between(settings) if len(sweep.objectives) == 1 and sweep.repetition == "seed" else []
-    results = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms)]
-    findings = [*sweep.told, *results, *caveats_of(sweep, settings, axes)]
+    findings = findings_of(sweep, settings, axes, arms, tests)
     effects = _effects(sweep, searched, axes, objective)
     return SweepAnalysis(sweep, settings, short_names(list(axes)), axes, objective, effects, arms, tests, findings)
 
