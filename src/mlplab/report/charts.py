@@ -13,15 +13,15 @@ from mlplab.sweeps.job_values import canonical
 from mlplab.sweeps.reading.formatting import number, value_text, words_of
 from mlplab.sweeps.reading.sweep_records import Values, as_list, as_number
 
+# Colours on a light page, each with the one that stands for it on a dark page.
 SERIES = {
     "#2c68b0": "#6ea8ee", "#bf5b17": "#ec9a5c", "#2a7f62": "#5fbf9d", "#7b52ab": "#b594e6", "#a8780f": "#d9b24c",
     "#b03a7a": "#ee86bd", "#0f7f92": "#4fc4d8", "#6b7a12": "#b7c653", "#8a4b2f": "#cf9377", "#5b6470": "#98a2ae",
 }  # fmt: skip
-"""Colours on a light page, each with the one that stands for it on a dark page."""
-
 INK, MUTED, GRID = "#1f2328", "#59636e", "#e3e6ea"
 DARK = {**SERIES, INK: "#e4e7eb", MUTED: "#9aa4af", GRID: "#2b3138", "#ffffff": "#14171b"}
 
+# State → outline of its mark, between -1 and 1. Infeasible are runs that violate a constraint of their search.
 MARKS = {
     "finished": "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z",  # a circle
     "pruned": "M0,1L-1,-.8L1,-.8Z",  # a triangle on its tip
@@ -30,8 +30,7 @@ MARKS = {
     "infeasible": "M-.85,-.85L.85,-.85L.85,.85L-.85,.85Z",  # a square
     "damaged": "M0,-1.1L1.1,0L0,1.1L-1.1,0Z",  # a diamond
 }
-"""State → outline of its mark, between -1 and 1. Infeasible are runs that violate a constraint of their search."""
-
+# Appearance of figures in files and on a light page.
 CONFIG: Mapping[str, Any] = {
     "background": "transparent",
     "font": "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif",
@@ -48,8 +47,6 @@ CONFIG: Mapping[str, Any] = {
     "text": {"color": INK},
     "rule": {"color": INK},
 }  # fmt: skip
-"""Appearance of figures in files and on a light page."""
-
 LEAST_DECADES = 1.3  # decades between the best value and most of the others from which an axis is logarithmic
 LARGEST = 1e290  # larger values are drawn as this one, so that margins stay finite
 MANY = 12  # more distinct numbers than this are grouped in buckets

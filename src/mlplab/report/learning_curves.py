@@ -10,9 +10,8 @@ from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, Values
 
 MOST_POINTS = 100  # points of a drawn curve
 
+# Share of its fall, and of its minimum, by which a validation loss must rise again to count as overfitting.
 LEAST_RISE = 0.05
-"""Share of its fall, and of its minimum, by which a validation loss must rise again to count as overfitting."""
-
 LEAST_EPOCHS = 3  # shorter runs are left out of findings about the course of training
 
 

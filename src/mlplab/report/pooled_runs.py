@@ -13,7 +13,7 @@ from mlplab.config.differing import ADDED, NOT_LEARNED, flat
 from mlplab.config.former_names import present_name
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
-from mlplab.report.rerun_commands import OF_THE_SWEEP
+from mlplab.report.provenance import OF_THE_SWEEP
 from mlplab.runs.layout import CONFIG, STATUS
 from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.job_values import canonical, key_of
@@ -23,12 +23,10 @@ from mlplab.sweeps.reading.formatting import listed
 from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord, as_list, as_mapping, as_number
 from mlplab.sweeps.search.outcomes import Objective
 
+# Groups that are named by their choice: the other values that come with a choice are left out.
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
-"""Groups that are named by their choice: the other values that come with a choice are left out."""
-
+# Options that are no parameters; every run has its seed, which tells it from others of its setting.
 LEFT_OUT = (*NOT_LEARNED, "seed", "paths", "sweep", "resume", "trust", "monitor", "mode")
-"""Options that are no parameters; every run has its seed, which tells it from others of its setting."""
-
 MOST_NAMED = 3  # sources after which the folder of a report is named
 
 Parts = Mapping[str, Mapping[str, Any]]

@@ -14,9 +14,8 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
-from mlplab.report.provenance import headline, provenance_of
+from mlplab.report.provenance import commands, headline, provenance_of
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tables_of, tests_table
-from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.runs.files import remove_temporary_files, write_bytes
@@ -24,20 +23,10 @@ from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_s
 from mlplab.sweeps.reading.sweep_records import Finding
 
 STATES = (
-    "finished",
-    "pruned",
-    "infeasible",
-    "diverged",
-    "failed",
-    "damaged",
-    "running",
-    "stopped",
-    "cut off",
-    "waiting",
-)
+    "finished", "pruned", "infeasible", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting",
+)  # fmt: skip
+# Facts in fixed width, as they can be copied to a terminal or to conf/.
 CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
-"""Facts in fixed width, as they can be copied to a terminal or to conf/."""
-
 ARMS = (
     "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for that. "
     "Times are medians over runs until the target, and a miss counts as infinite."
@@ -52,8 +41,8 @@ Charts = Mapping[str, Sequence[Chart]]
 RESOLUTION = 2  # pixels of a PNG for each of the page
 
 
+# Characters, as JSON writes them, on which the renderer would end this process.
 _NOT_IN_XML = re.compile(r"((?<!\\)(?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])|[\ud800-\udfff\ufffe\uffff]")
-"""Characters, as JSON writes them, on which the renderer would end this process."""
 
 
 @dataclass(frozen=True)

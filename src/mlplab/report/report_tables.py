@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
-from mlplab.report.rerun_commands import commands
+from mlplab.report.provenance import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
@@ -29,16 +29,14 @@ SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used fo
 WHICH = {"search": "search", "rerun": "tuned", "default": "default"}
 COSTS = ("parameters", "seconds", "epochs")  # columns of a run beside its metrics
 
+# Character → what prints it in LaTeX.
 OF_LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$",
     **{one: f"\\{one}" for one in "&%$#_"},
 }  # fmt: skip
-"""Character → what prints it in LaTeX."""
-
+# Character → what prints it in Markdown: a name must be neither markup nor the end of its cell.
 OF_MARKDOWN = {one: f"\\{one}" for one in "\\`*_{}[]<>#|~$!&"}
-"""Character → what prints it in Markdown: a name must be neither markup nor the end of its cell."""
-
 BOLD = "in bold: better than every other setting by more than the seeds vary"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from mlplab.report.charts import DARK, MARKS, SERIES, ParameterAxis
 from mlplab.report.learning_curves import best_place, thinned
+from mlplab.report.provenance import shared_words
 from mlplab.report.report_tables import parameters_of
-from mlplab.report.rerun_commands import shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis, places_of
 from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
@@ -23,9 +23,8 @@ from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
 
 MOST_MARKS = 1000  # runs that figures with a mark for each run show; of more, the best and evenly spaced others
 
+# Values of a parameter that can have a colour each, and parameters in the parallel coordinates.
 MOST_CHOICES, MOST_DIMENSIONS = 20, 9
-"""Values of a parameter that can have a colour each, and parameters in the parallel coordinates."""
-
 DIGITS = 6  # significant digits of numbers in a page
 
 TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.report.arm_results import ArmResult, arms_of
 from mlplab.report.charts import ChartAxis, ParameterAxis, axis_of, value_axis
-from mlplab.report.findings import findings_of
+from mlplab.report.findings import ArmResult, arms_of, findings_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
 from mlplab.sweeps.ledger import Entry

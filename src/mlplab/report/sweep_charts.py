@@ -17,18 +17,15 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.formatting import number, words_of
 from mlplab.sweeps.reading.ranked_settings import Setting, contenders
 
+# Parameters and data sets with figures of their own; the parameters are those with the largest effect.
 MOST_PARAMETERS, MOST_DATA_SETS = 24, 4
-"""Parameters and data sets with figures of their own; the parameters are those with the largest effect."""
-
 MOST_PAIRS, LEAST_SHARE = 4, 0.02  # heat maps of pairs, and the share of the variance below which a pair gets none
 MOST_ON_A_LINE = 40  # distinct numbers that a line of means joins; more of them are points of a search
 
+# Settings whose curves are shown at once, and those that a choice of runs can bring there.
 MOST_CURVES, MOST_DRAWN = 5, 24
-"""Settings whose curves are shown at once, and those that a choice of runs can bring there."""
-
+# Filters by the runs that are chosen in the page.
 CHOSEN, CHOSEN_SETTINGS = "!chosen || chosen.runs[datum.j]", "!chosen || chosen.settings[datum.s]"
-"""Filters by the runs that are chosen in the page."""
-
 KEPT = "datum.kept"  # filter by the runs that have marks of their own: of too many, some have none
 
 WITH_VALUE = "isValid(datum.y) && datum.state == 'finished'"

@@ -15,13 +15,13 @@ METRICS = {
     "accuracy": "accuracy (share of rows)", "f1": "F1 (from 0 to 1)", "auroc": "AUROC (from 0 to 1)",
     "r2": "r2 (1 is best)", "rmse": "RMSE (units of the target)", "mae": "MAE (units of the target)",
 }  # fmt: skip
+# Names of axes in words, with their units.
 NAMES = {
     "seconds": "training time (seconds)", "parameters": "parameters (number)", "epochs": "epochs (number)",
     "optimizer.lr": "learning rate", "optimizer.weight_decay": "weight decay", "optimizer.momentum": "momentum",
     "data.batch_size": "batch size (rows)", "trainer.max_epochs": "training (epochs)", "seed": "seed",
     "model.dropout": "dropout (probability)", "model.hidden_dims": "hidden layers (units)",
 }  # fmt: skip
-"""Names of axes in words, with their units."""
 
 
 def words_of(name: str) -> str:

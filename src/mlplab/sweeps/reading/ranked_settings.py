@@ -19,13 +19,12 @@ FAILED = ("failed", "diverged", "damaged")
 UNRANKED = ("pruned", "infeasible")  # states of runs with a value that is none of a finished, allowed run
 VALUELESS = 3  # first part of the sort key of a setting that has no value of any kind
 
+# Titles of the tables, by stage.
 TITLES = {
     "search": "The search",
     "rerun": "The best once more, on other seeds",
     "default": "Nothing tuned, on those seeds",
 }
-"""Titles of the tables, by stage."""
-
 UNITS = ("seconds", "steps", "epochs")
 
 RULE = (

@@ -31,12 +31,10 @@ from mlplab.sweeps.search.outcomes import Bound, Objective
 
 COUNTS = ("epoch", "step")
 SHOWN_OF_MANIFEST = ("name", "tags", "found", "hardware", "versions", "git", "code", "threads", "data", "seed")
+# Metrics that do not depend on the loss, the preferred ones first.
 SHARED = (Objective("val/accuracy", "max"), Objective("val/rmse", "min"), Objective("val/mae", "min"))
-"""Metrics that do not depend on the loss, the preferred ones first."""
-
+# Options of data that change no row.
 HOW_TO_LEARN = ("data.batch_size", "data.numeric_scaling", "data.one_hot_levels", "data.embedding_dim", *SEEDS)
-"""Options of data that change no row."""
-
 SHORT = 8  # digits of a fingerprint that are shown
 
 
