@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from report.conftest import Drawn
 
-from mlplab.report.report_files import browser_bundle, file_name, render, with_rows
+from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 
 

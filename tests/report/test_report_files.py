@@ -15,9 +15,10 @@ from report.conftest import HOSTILE, Drawn
 from sweeps.making import job, write_sweep
 
 from mlplab.report.provenance import provenance_of
-from mlplab.report.report_files import charts_of, render_page
+from mlplab.report.report_files import render_page
 from mlplab.report.run_rows import as_json, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_charts import charts_of
 
 KNOWN = {
     "html", "head", "meta", "link", "title", "style", "script", "body", "header", "main", "footer", "section", "nav",

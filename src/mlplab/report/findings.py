@@ -36,6 +36,28 @@ MOST_GROUPS = 3  # choices for which edges are looked for, those with the best s
 MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
 
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm of a comparison."""
+
+    name: str
+    tuned: Setting | None  # the best of its search, run once more; None before that has begun
+    default: Setting | None  # the arm with nothing tuned; None if it was not run
+    n_trials: int  # settings that its search tried
+
+
+def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
+    """Collects the arms, those with the best reruns first; empty unless the sweep is a comparison."""
+    arms = []
+    for name in dict.fromkeys(setting.arm for setting in settings if setting.arm is not None):
+        of_arm = [setting for setting in settings if setting.arm == name]
+        tuned = next((setting for setting in contenders(of_arm) if setting.stage == "rerun"), None)
+        default = next(iter(of_stage(of_arm, "default")), None)
+        arms.append(ArmResult(name, tuned, default, len(of_stage(of_arm, "search"))))
+    # Reruns are ranked over all arms together, so their ranks put the arms in order.
+    return sorted(arms, key=lambda arm: (arm.tuned is None, arm.tuned.rank if arm.tuned else 0))
+
+
 def findings_of(
     sweep: SweepRecord,
     settings: Sequence[Setting],
@@ -488,28 +510,6 @@ def _machines(sweep: SweepRecord) -> Finding | None:
     what = "were not all made on the same machine" if len(machines) > 1 else "had different numbers of threads"
     sentence = f"The runs {what}: do not compare their seconds."
     return Finding("machines", "caution", sentence, f"{listed(texts)}.") if len(texts) > 1 else None
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """One arm of a comparison."""
-
-    name: str
-    tuned: Setting | None  # the best of its search, run once more; None before that has begun
-    default: Setting | None  # the arm with nothing tuned; None if it was not run
-    n_trials: int  # settings that its search tried
-
-
-def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
-    """Collects the arms, those with the best reruns first; empty unless the sweep is a comparison."""
-    arms = []
-    for name in dict.fromkeys(setting.arm for setting in settings if setting.arm is not None):
-        of_arm = [setting for setting in settings if setting.arm == name]
-        tuned = next((setting for setting in contenders(of_arm) if setting.stage == "rerun"), None)
-        default = next(iter(of_stage(of_arm, "default")), None)
-        arms.append(ArmResult(name, tuned, default, len(of_stage(of_arm, "search"))))
-    # Reruns are ranked over all arms together, so their ranks put the arms in order.
-    return sorted(arms, key=lambda arm: (arm.tuned is None, arm.tuned.rank if arm.tuned else 0))
 
 
 def arm_findings(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:

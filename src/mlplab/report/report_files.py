@@ -2,8 +2,6 @@
 
 import base64
 import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +10,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
+from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
 from mlplab.report.provenance import commands, headline, provenance_of
 from mlplab.report.report_tables import Table, failures_table, leaderboard, tables_of, tests_table
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
+from mlplab.report.sweep_charts import charts_of
 from mlplab.runs.files import remove_temporary_files, write_bytes
 from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
@@ -38,11 +41,6 @@ TESTS = (
 )
 
 Charts = Mapping[str, Sequence[Chart]]
-RESOLUTION = 2  # pixels of a PNG for each of the page
-
-
-# Characters, as JSON writes them, on which the renderer would end this process.
-_NOT_IN_XML = re.compile(r"((?<!\\)(?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])|[\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,6 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     return {"report": page, **{path.name: path for path in tables}, "figures": figures}
 
 
-def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
-    """Specifies the figures of each section."""
-    # Not above: Altair takes a while, and not everybody who imports this draws.
-    from mlplab.report import sweep_charts
-
-    return sweep_charts.charts_of(analysis, shared)
-
-
 def names_of_files(charts: Charts) -> dict[str, str]:
     """Maps each figure to the name of its files."""
     found: dict[str, str] = {}
@@ -123,9 +113,6 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
         bundle: the script of Vega.
         root: the project.
     """
-    # Not above: the summary on the terminal does without it.
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     def as_text(value: Any) -> Any:
         """Shows control characters as their codes; escaping the rest is left to Jinja."""
@@ -135,9 +122,8 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
     template, style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names)
     # Names come from files that anybody may have written, so every expression is text unless it is declared markup.
     # A misspelled name in the template raises, instead of leaving a gap in the page.
-    environment = Environment(
-        autoescape=True, finalize=as_text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    lines = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(autoescape=True, finalize=as_text, undefined=StrictUndefined, **lines)
     specs = {chart.name: chart.spec for section in charts.values() for chart in section}
     script = f"{bundle}\n{script}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -195,31 +181,3 @@ def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Secti
         Section("failed", "What went wrong", tables=[failures] if failures.objects else []),
     ]
     return [section for section in sections if section.findings or section.tables or section.charts or section.facts]
-
-
-def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a specification, as JSON, with its rows and on white."""
-    rows = {**spec.get("datasets", {}), "runs": runs, "brushes": []}
-    whole = {**spec, "datasets": rows, "config": {**spec["config"], "background": "white"}}
-    return _NOT_IN_XML.sub(lambda found: f"{found[1] or ''}\ufffd", json.dumps(whole, ensure_ascii=False))
-
-
-def render(spec: str) -> dict[str, bytes]:
-    """Returns the content of the files of a figure, by their endings."""
-    import vl_convert
-
-    svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=RESOLUTION), "pdf": vl_convert.svg_to_pdf(svg)}
-
-
-def browser_bundle() -> str:
-    """Returns Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-
-
-def file_name(text: str, taken: Sequence[str] = ()) -> str:
-    """Returns a name for a file of letters, digits, dots and dashes, which is not taken."""
-    name = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._")[:60] or "figure"
-    return next(n for n in (name, *(f"{name}_{k}" for k in range(2, len(taken) + 3))) if n not in taken)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
+
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
 from mlplab.report.provenance import commands
@@ -163,8 +165,6 @@ def _value(name: str, setting: Setting) -> Cell:
 
 
 def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting) -> Cell:
-    from markupsafe import Markup, escape
-
     text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
     # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
     text = re.sub(r"(?<!\S)([^\s=]+)=", lambda found: names.get(found[1], found[0]), text)
