@@ -65,15 +65,7 @@ def findings_of(
     arms: Sequence[ArmResult],
     tests: Sequence[PairedTest],
 ) -> list[Finding]:
-    """Says what came out best, how certain that is, and what limits what the runs can show.
-
-    Args:
-        sweep: with its runs.
-        settings: ranked.
-        axes: of the swept parameters.
-        arms: of a comparison.
-        tests: between settings.
-    """
+    """Says what came out best, how certain that is, and what limits what the runs can show."""
     found: list[Finding | None] = [*sweep.told, _unfinished(sweep), _versions(sweep), _replaced(sweep)]
     is_single = len(sweep.objectives) == 1
     for data_set, those in by_data_set(settings).items() or [("", [])]:

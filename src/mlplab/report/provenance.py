@@ -29,12 +29,7 @@ OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|name|tags|notes
 
 
 def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
-    """Returns name and text of everything that was asked and used; texts can have several lines.
-
-    Args:
-        analysis: of the sweep.
-        root: the project, with conf/.
-    """
+    """Returns name and text of everything that was asked and used; texts can have several lines."""
     sweep = analysis.sweep
     # Folders of one machine mean nothing on another, and can hold a user's name.
     commands = distinct(portable_command(str(command)) for command in as_list(sweep.asked.get("commands")))
@@ -177,9 +172,7 @@ def shared_words(constants: Sequence[str]) -> list[str]:
 def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
     """Returns the commands that run a setting again with all its seeds: one if Hydra's grid can express them.
 
-    Args:
-        setting: with its runs.
-        constants: overrides that all jobs of its sweep share.
+    `constants` are the overrides that all jobs of its sweep share.
     """
     shared = shared_words(constants)
     is_recipe = any(word.lstrip("+").startswith("experiment=") for word in shared)

@@ -60,9 +60,7 @@ class Section:
 def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     """Writes the files of a report, each completely or not at all, and returns them by their kind.
 
-    Args:
-        analysis: of the sweep.
-        root: the project, whose conf/ the page compares with.
+    The page compares with the conf/ in `root`, the project's folder.
 
     Raises:
         UserError: the sweep's directory is not writable.
@@ -104,15 +102,7 @@ def names_of_files(charts: Charts) -> dict[str, str]:
 
 
 def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle: str, root: Path) -> str:
-    """Renders the page.
-
-    Args:
-        analysis: of the sweep.
-        shared: the rows of its runs.
-        charts: section → figures.
-        bundle: the script of Vega.
-        root: the project.
-    """
+    """Renders the page, with the script of Vega as `bundle`."""
 
     def as_text(value: Any) -> Any:
         """Shows control characters as their codes; escaping the rest is left to Jinja."""

@@ -39,11 +39,7 @@ SHORT = 8  # digits of a fingerprint that are shown
 
 
 def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
-    """Reads sweep.json and what its jobs have left so far.
-
-    Args:
-        directory: of the sweep.
-        with_curves: whether the histories of its jobs are read too, which takes most of the time.
+    """Reads sweep.json and what its jobs have left so far; their histories, which takes longest, only `with_curves`.
 
     Raises:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
@@ -151,12 +147,7 @@ def constraints_of(asked: Mapping[str, Any]) -> list[Bound]:
 
 
 def with_constraints(runs: list[RunRecord], asked: Mapping[str, Any]) -> list[RunRecord]:
-    """Marks the finished runs of trials that violate a constraint, over all seeds of a trial, as infeasible.
-
-    Args:
-        runs: of one sweep.
-        asked: what its sweep.json holds beside the jobs.
-    """
+    """Marks the finished runs of a search whose trials violate a constraint, by the mean over their seeds."""
     trials: dict[Any, list[RunRecord]] = defaultdict(list)
     for run in runs:
         if run.state == "finished" and run.entry.stage == "search" and run.entry.trial is not None:
@@ -281,10 +272,6 @@ def with_data_sets(runs: Sequence[RunRecord], configs: Mapping[str, Any]) -> lis
     """Names the data set of each run if there are several.
 
     Two runs have the same data if their fingerprints are equal, and the options that choose target and parts.
-
-    Args:
-        runs: of a sweep.
-        configs: configurations of some of its jobs.
     """
     # Data that are drawn by the seed differ from seed to seed, and are the same problem.
     is_drawn = any("${seed}" in str(as_mapping(config).get("data")) for config in configs.values())
