@@ -312,7 +312,7 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
 
 def _test(test: PairedTest) -> str:
     result, better, other = test.result, test.first, test.second
-    wins, median, mean, (low, high) = test.wins, result.median, test.mean, test.interval
+    wins, median, mean, (low, high) = result.wins, result.median, result.mean, result.interval
     # A few bad seeds can give the setting that wins on most of them the worse mean.
     if result.rank_biserial < 0:
         better, other, wins = other, better, result.n - result.n_equal - wins
@@ -550,8 +550,8 @@ def _tuning(test: PairedTest, n_trials: int, n_tests: int) -> Finding:
     seeds = [seeds for seeds in test.first.by_seeds if seeds in test.second.by_seeds]
     after, before = (Spread(tuple(side.by_seeds[s] for s in seeds)) for side in (test.first, test.second))
     # Names come from sweep.json, which anybody may have written.
-    name, gain, n, p = printable(test.first.arm), test.mean, counted(len(seeds), "seed"), test.corrected_p
-    low, high = map(number, test.interval)
+    name, gain, n, p = printable(test.first.arm), test.result.mean, counted(len(seeds), "seed"), test.corrected_p
+    low, high = map(number, test.result.interval)
     chance = f"p {p_text(test.result.p)}, corrected {p_text(p)}"
     interval = f" (95 % interval of the gain {low} to {high}; {chance})" if len(seeds) > 1 else ""
     evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n}{interval}; "

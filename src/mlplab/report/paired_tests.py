@@ -25,9 +25,12 @@ class SignedRanks:
 
     n: int  # pairs
     n_equal: int  # pairs without a difference, which the test leaves out
+    wins: int  # positive differences
     p: float  # two-sided
     rank_biserial: float  # (sum of ranks of positive differences - of negative ones) / sum of all ranks, from -1 to 1
     median: float  # of the differences
+    mean: float
+    interval: tuple[float, float]  # of the mean, with `CONFIDENCE`
     least_p: float  # smallest p that this number of pairs can give, 2 / 2^n
 
 
@@ -38,10 +41,7 @@ class PairedTest:
     first: Setting  # the one with the better rank
     second: Setting
     result: SignedRanks  # of the differences second - first; positive where the first is better
-    wins: int  # seeds on which the first is better
     corrected_p: float  # by Holm, over all pairs of the report
-    mean: float  # of the differences
-    interval: tuple[float, float]  # of that mean, with `CONFIDENCE`
 
 
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
@@ -52,12 +52,9 @@ def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
 
 def tests_of(pairs: Iterable[tuple[Setting, Setting]]) -> list[PairedTest]:
     """Tests the settings of each pair on the seeds that both have; pairs without one are left out."""
-    found = [(a, b, differences) for a, b in pairs if (differences := paired_differences(a, b))]
-    results = [signed_rank_test(differences) for _, _, differences in found]
-    return [
-        PairedTest(a, b, result, sum(d > 0 for d in differences), p, fmean(differences), interval_of_mean(differences))
-        for (a, b, differences), result, p in zip(found, results, holm([r.p for r in results]), strict=True)
-    ]
+    found = [(a, b, signed_rank_test(differences)) for a, b in pairs if (differences := paired_differences(a, b))]
+    corrected = holm([result.p for *_, result in found])
+    return [PairedTest(*parts, p) for parts, p in zip(found, corrected, strict=True)]
 
 
 def _pairs(settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
@@ -156,18 +153,17 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
 
     every = np.asarray(differences, dtype=np.float64)
     nonzero = every[every != 0]
-    n, n_equal, median = len(every), int((every == 0).sum()), float(np.median(every))
-    if not len(nonzero):
-        return SignedRanks(n, n_equal, 1.0, 0.0, median, 1.0)
-    ranks = rankdata(np.abs(nonzero))
+    ranks, p, biserial = rankdata(np.abs(nonzero)), 1.0, 0.0
     if len(set(ranks)) == len(ranks):
         method = "exact"  # SciPy's table of rank sums, which holds without ties only
     else:
         # Its 9,999 samples are more than the 2^13 signs, so it enumerates; "approx" is known to every SciPy.
         method = PermutationMethod() if len(nonzero) <= MOST_ENUMERATED else "approx"
-    biserial = float(ranks @ np.sign(nonzero) / ranks.sum())
-    p = float(wilcoxon(nonzero, method=method).pvalue)
-    return SignedRanks(n, n_equal, p, biserial, median, least_p(len(ranks)))
+    if len(nonzero):
+        p, biserial = float(wilcoxon(nonzero, method=method).pvalue), float(ranks @ np.sign(nonzero) / ranks.sum())
+    counts = len(every), len(every) - len(nonzero), int((every > 0).sum())
+    center = float(np.median(every)), fmean(differences), interval_of_mean(differences)
+    return SignedRanks(*counts, p, biserial, *center, least_p(len(ranks)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -230,7 +230,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
     columns = [
         Column("better", lambda test: Cell(test.first.label, style="value")),
         Column("other", lambda test: Cell(test.second.label, style="value")),
-        Column("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins), "num"),
+        Column("seeds won", lambda test: Cell(share(test.result.wins, test.result.n), test.result.wins), "num"),
         Column("median difference", lambda test: test.result.median, "num"),
         Column("rank-biserial", lambda test: f"{test.result.rank_biserial:+.2f}", "num"),
         Column("p", lambda test: Cell(p_text(test.result.p), test.result.p), "num"),

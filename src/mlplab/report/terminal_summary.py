@@ -78,9 +78,6 @@ def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
             "second": dict(test.second.values),
             "arms": [test.first.arm, test.second.arm],
             **asdict(test.result),
-            "wins": test.wins,
-            "mean": test.mean,
-            "interval": list(test.interval),
             "corrected_p": test.corrected_p,
         }
         for test in analysis.tests

@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mlplab.config.differing import flat
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_json, require_ordinary
@@ -50,13 +51,11 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     entries = _with_seeds(ledger.directory, sound_entries(ledger))
     metrics = shown_metrics(objectives, target, {name for entry in entries for name in entry.values})
     runs = [read_run(ledger.directory / e.directory, e, metrics if with_curves else ()) for e in entries]
-    runs = with_constraints(runs, asked)
     arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
-    parts: dict[str | None, Any] = {name: as_mapping(arm).get("space") for name, arm in arms.items()}
-    parts = parts or {None: asked.get("space")}
-    spaces = {arm: {name: as_mapping(one) for name, one in as_mapping(part).items()} for arm, part in parts.items()}
-    n_lost, of_jobs = len(ledger.entries) - len(entries), (ledger.shared, ledger.configs)
-    return comparable(SweepRecord(directory, asked, *of_jobs, objectives, target, spaces, runs, n_lost))
+    parts = [(name, as_mapping(arm).get("space")) for name, arm in arms.items()] or [(None, asked.get("space"))]
+    spaces = {arm: {name: as_mapping(one) for name, one in as_mapping(part).items()} for arm, part in parts}
+    parts_of_jobs = ledger.shared, ledger.configs, objectives, target, spaces, with_constraints(runs, asked)
+    return comparable(SweepRecord(directory, asked, *parts_of_jobs, len(ledger.entries) - len(entries)))
 
 
 def shown_metrics(objectives: Sequence[Objective], target: Bound | None, swept: Iterable[str]) -> set[str]:
@@ -203,9 +202,7 @@ def _period(status: Mapping[str, Any]) -> tuple[float, float] | None:
 def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], dict[str, Curve]]:
     """Reads the metrics of the last validation, and curves."""
     lines = read_history(directory) if metrics else []
-    measured: Iterator[dict[str, Any]] = (
-        {name: v for name, v in line.items() if str(name).startswith("val/")} for line in reversed(lines)
-    )
+    validations = ({name: v for name, v in line.items() if str(name)[:4] == "val/"} for line in reversed(lines))
     curves: dict[str, Curve] = {}
     before: Values = np.empty((3, 0))
     for metric in metrics:
@@ -217,7 +214,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
         before = before if np.array_equal(before, columns[:3]) else columns[:3].copy()
         if columns.size:
             curves[metric] = Curve(before[0], before[1], before[2], columns[3].copy())
-    return _numbers(next(filter(None, measured), {})), curves
+    return _numbers(next(filter(None, validations), {})), curves
 
 
 def _column(values: list[Any]) -> Values:
@@ -254,11 +251,9 @@ def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
     found = []
     for entry in entries:
         missing = swept[entry.stage] - entry.values.keys()
-        config = as_mapping(parsed_yaml(text_of(sweep / entry.directory / CONFIG))) if missing else {}
-        groups = {name: name.rpartition(".")[::2] for name in missing}
-        seeds = {name: (as_mapping(config.get(g)) if g else config).get(last) for name, (g, last) in groups.items()}
+        config = flat(as_mapping(parsed_yaml(text_of(sweep / entry.directory / CONFIG)))) if missing else {}
         # An interpolation is text in this file, and its value not known.
-        known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
+        known = {name: config[name] for name in missing if isinstance(config.get(name), int)}
         found.append(replace(entry, values={**entry.values, **known}))
     return found
 
