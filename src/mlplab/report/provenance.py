@@ -13,7 +13,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import machine_text, number, value_text
-from mlplab.sweeps.reading.ranked_settings import Setting
+from mlplab.sweeps.reading.settings import Setting
 from mlplab.sweeps.reading.sweep_reading import constraints_of
 from mlplab.sweeps.reading.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.sweep_progress import duration

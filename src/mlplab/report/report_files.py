@@ -17,12 +17,12 @@ from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
 from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
 from mlplab.report.provenance import commands, headline, provenance_of
-from mlplab.report.report_tables import Table, failures_table, leaderboard, tables_of, tests_table
+from mlplab.report.report_tables import FILES, Table, failures_table, leaderboard, tests_table
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.report.sweep_charts import charts_of
 from mlplab.runs.files import remove_temporary_files, write_bytes
-from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
+from mlplab.sweeps.reading.settings import RULE, TITLES, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
 
 STATES = (
@@ -70,7 +70,7 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     charts = charts_of(analysis, shared)
     named = names_of_files(charts)
     page, figures = directory / "report.html", directory / "figures"
-    tables = {directory / name: text for name, text in tables_of(analysis).items()}
+    tables = {directory / name: table(analysis) for name, table in FILES.items()}
     try:
         figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):

@@ -23,7 +23,7 @@ from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
-from mlplab.sweeps.reading.ranked_settings import FAILED, UNITS, Setting, names_of, pareto_front
+from mlplab.sweeps.reading.settings import FAILED, UNITS, Setting, names_of, pareto_front
 from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, as_list, as_mapping
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
@@ -147,7 +147,11 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
     names = names_of(settings)
     columns += [Column(analysis.names.get(n, n), partial(_value, n), "value", SETTING, n) for n in names]
     columns += _validation(analysis, settings)
-    jobs = partial(_jobs, analysis.sweep.directory)
+
+    def jobs(setting: Setting) -> Cell:
+        folder = analysis.sweep.directory
+        return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
+
     columns.append(Column("jobs", jobs, "jobs", VALIDATION, "directories of the runs"))
     tests = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
     # The first one has a double line on its left, which sets test metrics apart.
@@ -169,10 +173,6 @@ def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting
     # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
     text = re.sub(r"(?<!\S)([^\s=]+)=", lambda found: names.get(found[1], found[0]), text)
     return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
-
-
-def _jobs(folder: Path, setting: Setting) -> Cell:
-    return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
 
 
 def parameters_of(analysis: SweepAnalysis) -> list[str]:
@@ -243,13 +243,9 @@ def tests_table(analysis: SweepAnalysis) -> Table:
 def failures_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of runs that failed, diverged or violate a constraint, with their reasons."""
     folder = analysis.sweep.directory
-
-    def directory(run: RunRecord) -> Cell:
-        return Cell("", style="value", links=[(run.entry.directory, link_to(run, folder))])
-
     columns = [
         Column("job", lambda run: str(run.entry.number), "num"),
-        Column("directory", directory),
+        Column("directory", lambda run: Cell("", None, "value", [(run.entry.directory, link_to(run, folder))])),
         Column("state", lambda run: run.state),
         Column("why", lambda run: Cell(run.reason, style="reason")),
     ]
@@ -297,16 +293,6 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
 
 def _plain(metric: str, spread: Spread) -> dict[str, float | None]:
     return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
-
-
-def tables_of(analysis: SweepAnalysis) -> dict[str, str]:
-    """Returns the content of each file with a table: leaderboard.csv, .tex and .md, and runs.csv."""
-    return {
-        "leaderboard.csv": leaderboard_csv(analysis),
-        "leaderboard.tex": leaderboard_latex(analysis),
-        "leaderboard.md": leaderboard_markdown(analysis),
-        "runs.csv": runs_csv(analysis),
-    }
 
 
 def leaderboard_csv(analysis: SweepAnalysis) -> str:
@@ -404,3 +390,11 @@ def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     # The csv module would end lines by \r\n; it makes None an empty cell.
     csv.writer(out, lineterminator="\n").writerows([cell(value) for value in row] for row in (header, *rows))
     return out.getvalue()
+
+
+FILES = {
+    "leaderboard.csv": leaderboard_csv,
+    "leaderboard.tex": leaderboard_latex,
+    "leaderboard.md": leaderboard_markdown,
+    "runs.csv": runs_csv,
+}
