@@ -112,8 +112,8 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
     template, style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names)
     # Names come from files that anybody may have written, so every expression is text unless it is declared markup.
     # A misspelled name in the template raises, instead of leaving a gap in the page.
-    lines = {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(autoescape=True, finalize=as_text, undefined=StrictUndefined, **lines)
+    environment = Environment(autoescape=True, finalize=as_text, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     specs = {chart.name: chart.spec for section in charts.values() for chart in section}
     script = f"{bundle}\n{script}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
