@@ -2,9 +2,7 @@
 
 const { columns, ...told } = JSON.parse(document.getElementById("data").textContent);
 const names = Object.keys(columns);
-const valueOf = (column, row) => (column.of ? column.of[Array.isArray(column.at) ? column.at[row] : 0] : column[row]);
-const runs = Array.from({ length: told.n }, (_, row) => Object.fromEntries(
-  names.map((name) => [name, valueOf(columns[name], row)])));
+const runs = Array.from({ length: told.n }, (_, row) => Object.fromEntries(names.map((name) => [name, columns[name][row]])));
 const byJob = new Map(runs.map((run) => [run.j, run]));
 const isMany = runs.length > 1500;
 const views = []; // of the figures that are drawn, with their elements
@@ -177,7 +175,7 @@ function brushing(place, view) {
 function keyOf(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.v ?? cell.textContent.trim();
-  const number = text === "inf" ? Infinity : Number(text.split(" ")[0]); // as Python spells it in data-v
+  const number = text === "∞" ? Infinity : Number(text.split(" ")[0].replaceAll(",", "")); // "1,200 of 1,300" is 1200
   return text === "" || text === "–" ? null : Number.isNaN(number) ? text : number;
 }
 

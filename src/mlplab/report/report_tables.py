@@ -1,7 +1,6 @@
 """The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
 
 import csv
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,18 +46,9 @@ class Cell:
     """The text of a cell."""
 
     text: str
-    key: float | None = None  # the number that it is sorted by instead
+    key: float | None = None  # the number that it is sorted by, if its text does not begin with it
     style: str = ""  # classes of page.css
     links: Sequence[tuple[str, str]] = ()  # text and address
-
-    @property
-    def hidden_key(self) -> float | None:
-        """Returns the key if its text does not begin with it."""
-        try:
-            first = float(self.text.split()[0])
-        except (ValueError, IndexError):
-            return self.key
-        return None if self.key is None or math.isclose(first, self.key, rel_tol=1e-3) else self.key
 
 
 @dataclass(frozen=True)
@@ -72,13 +62,12 @@ class Column:
     title: str = ""  # a longer heading
 
     def cell(self, thing: Any) -> Cell:
-        """Returns the cell of an object: numbers have four digits, a spread is sorted by its mean."""
+        """Returns the cell of an object; numbers have four digits."""
         value = self.value(thing)
         if isinstance(value, Spread):
-            return Cell(spread_text(value), value.mean)
-        return (
-            value if isinstance(value, Cell) else Cell(value) if isinstance(value, str) else Cell(number(value), value)
-        )
+            # Its mean has as many digits as its deviation allows: too few to be sorted by.
+            return Cell(spread_text(value), value.mean if value.deviation else None)
+        return value if isinstance(value, Cell) else Cell(value if isinstance(value, str) else number(value))
 
 
 @dataclass(frozen=True)
@@ -102,9 +91,9 @@ class Table:
         return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
 
 
-def _runs(setting: Setting) -> Cell:
+def _runs(setting: Setting) -> str:
     n, n_all = len(setting.finished), len(setting.runs)
-    return Cell(str(n_all) if n == n_all else share(n, n_all), n)
+    return str(n_all) if n == n_all else share(n, n_all)
 
 
 RANK = Column("#", lambda setting: str(setting.rank), "num", SETTING)
@@ -161,11 +150,8 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
     return Table(title, columns, settings, ("s", places.__getitem__))
 
 
-def _value(name: str, setting: Setting) -> Cell:
-    value = setting.values.get(name)
-    # The text has four digits only, so numbers are sorted by the value itself.
-    key = value if isinstance(value, float) else None
-    return Cell(value_text(value), key) if name in setting.values else Cell("–")
+def _value(name: str, setting: Setting) -> str:
+    return value_text(setting.values[name]) if name in setting.values else "–"
 
 
 def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting) -> Cell:
@@ -204,8 +190,8 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
         # Computed once, because three columns and their sorting keys use them.
         times = {setting: setting.time_to(sweep.target) for setting in settings}
 
-        def reached(setting: Setting) -> Cell | None:
-            return Cell(share(time.hits, time.n), time.hits) if (time := times[setting]) is not None else None
+        def reached(setting: Setting) -> str | None:
+            return share(time.hits, time.n) if (time := times[setting]) is not None else None
 
         def median(unit: str, setting: Setting) -> float | None:
             return time.median[unit] if (time := times[setting]) is not None else None
@@ -230,7 +216,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
     columns = [
         Column("better", lambda test: Cell(test.first.label, style="value")),
         Column("other", lambda test: Cell(test.second.label, style="value")),
-        Column("seeds won", lambda test: Cell(share(test.result.wins, test.result.n), test.result.wins), "num"),
+        Column("seeds won", lambda test: share(test.result.wins, test.result.n), "num"),
         Column("median difference", lambda test: test.result.median, "num"),
         Column("rank-biserial", lambda test: f"{test.result.rank_biserial:+.2f}", "num"),
         Column("p", lambda test: Cell(p_text(test.result.p), test.result.p), "num"),
@@ -363,9 +349,8 @@ def _leaderboard(
     for setting in analysis.settings:
         texts = {column: column.cell(setting).text for column in columns}
         # Whole, as these are the values to run it again with.
-        texts |= {
-            c: shown(setting.values[c.title]) for c in columns if c.style == "value" and c.title in setting.values
-        }
+        values = setting.values
+        texts |= {c: shown(values[c.title]) for c in columns if c.style == "value" and c.title in values}
         texts[RUNS] = str(len(setting.finished))
         row = {column: escaped(text) for column, text in texts.items()}
         if setting in best:

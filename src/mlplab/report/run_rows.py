@@ -64,18 +64,11 @@ class RunRows:
     def is_thinned(self) -> bool:
         return len(self.rows) > MOST_MARKS
 
-    def columns(self) -> dict[str, Any]:
-        """Returns the rows by columns, in as few characters as possible: texts as places in a list."""
-        table: dict[str, Any] = {}
-        for name in dict.fromkeys(name for row in self.rows for name in row):
-            values = [row.get(name) for row in self.rows]
-            values = [float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for value in values]
-            place = {text: index for index, text in enumerate(dict.fromkeys(values))}
-            if len(place) == 1 or any(isinstance(text, str) for text in place):
-                table[name] = {"of": list(place), "at": [place[v] for v in values] if len(place) > 1 else 0}
-            else:
-                table[name] = values
-        return table
+    def columns(self) -> dict[str, list[Any]]:
+        """Returns the rows by columns, which has each name once, and with fewer digits."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        columns = {name: [row.get(name) for row in self.rows] for name in names}
+        return {n: [float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for v in col] for n, col in columns.items()}
 
 
 def run_rows(analysis: SweepAnalysis) -> RunRows:

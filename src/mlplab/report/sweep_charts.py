@@ -216,9 +216,8 @@ def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> 
     """Shows the objective against a number: mean and standard deviation over seeds, a line for each choice."""
     y, key, palette = panel.y, panel.shared.keys[axis.name], panel.shared.palette
     x, words = parameter_x(axis, key), axis.chart_axis().label
-    means = panel.searched.transform_filter(WITH_VALUE).transform_aggregate(
-        mean="mean(y)", deviation="stdev(y)", runs="count()", groupby=[key, "c"]
-    )
+    aggregated = {"mean": "mean(y)", "deviation": "stdev(y)", "runs": "count()"}
+    means = panel.searched.transform_filter(WITH_VALUE).transform_aggregate(**aggregated, groupby=[key, "c"])
     low, high = f"max(datum.mean - datum.deviation, {y.low})", f"min(datum.mean + datum.deviation, {y.high})"
     band = means.transform_calculate(low=low, high=high).mark_area(opacity=0.18, clip=True)
     told = panel.told(**{key: words}, mean=f"mean {y.label}", deviation="standard deviation", runs="runs")
