@@ -258,8 +258,8 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     first = blocks[0][common[0]][0]
     table = first.objective.sign * np.array([[block[key][0].score for key in common] for block in blocks])
     means = rankdata(table, axis=1).mean(axis=0)
-    methods = [blocks[0][key][1].items() for key in common]
-    words = [", ".join(f"{printable(first.names[n])}={value_text(v)}" for n, v in method) for method in methods]
+    methods = [blocks[0][key][1] for key in common]
+    words = [", ".join(f"{printable(first.names[n])}={value_text(v)}" for n, v in m.items()) for m in methods]
     order = np.argsort(means, kind="stable")
     ranks = [(words[place] or "the one setting", number(float(means[place]), 3)) for place in order]
     best = f"{ranks[0][0]} has the best mean rank, {ranks[0][1]}"

@@ -101,9 +101,9 @@ RUNS = Column("runs", _runs, "num", VALIDATION)
 
 
 def _objectives(analysis: SweepAnalysis) -> list[Column]:
-    metrics = [objective.metric for objective in analysis.sweep.objectives]
-    # With a default, as a lambda would see the last name of the loop in every column.
-    return [Column(m, lambda setting, m=m: setting.spread(m), "num strong", VALIDATION) for m in metrics]
+    # A partial, as a lambda would see the last name of the loop in every column.
+    values = {o.metric: partial(Setting.spread, metric=o.metric) for o in analysis.sweep.objectives}
+    return [Column(metric, value, "num strong", VALIDATION) for metric, value in values.items()]
 
 
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
@@ -145,7 +145,8 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
     tests = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
     # The first one has a double line on its left, which sets test metrics apart.
     styles = ["num test first", *["num test"] * len(tests)]
-    columns += [Column(m, lambda s, m=m: s.test(m), style, TEST) for m, style in zip(tests, styles, strict=False)]
+    values = [partial(Setting.test, metric=metric) for metric in tests]
+    columns += [Column(*parts, TEST) for parts in zip(tests, values, styles, strict=False)]
     places = {setting: place for place, setting in enumerate(analysis.settings)}
     return Table(title, columns, settings, ("s", places.__getitem__))
 

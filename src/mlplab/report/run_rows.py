@@ -108,7 +108,7 @@ def run_rows(analysis: SweepAnalysis) -> RunRows:
     entries = [run.entry for setting in settings for run in setting.runs]
     values = analysis.objective.transformed(np.array([row["y"] for row in rows], dtype=np.float64))
     places = np.column_stack([places_of(analysis.axes, [axis.name for axis in along], entries), values])
-    low, high = np.array([axis.ends for axis in (*along, analysis.objective)]).T
+    low, high = np.array([*(axis.ends for axis in along), analysis.objective.ends]).T
     placed = np.clip((places - low) / np.where(high > low, high - low, 1.0), 0, 1)
     for row, shares in zip(rows, placed.tolist(), strict=True):
         row |= {f"d{k}": None if math.isnan(share) else share for k, share in enumerate(shares)}

@@ -72,6 +72,7 @@ def _effects(
     sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis
 ) -> Effects | None:
     """Computes how much parameters matter: from the means of a full grid, else from the ranks of all settings."""
+    found: Effects | None
     ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
     finished = [setting for setting in ranked if setting.validation.mean is not None]
     names = [name for name in axes if not (sweep.data_sets and tells_data_sets_apart(name, ranked))]
@@ -92,7 +93,7 @@ def _effects(
     choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends for name in names]
     # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
     with calling(apart=len(ranked) > MOST_SETTINGS) as call:
-        found: Effects | None = call(search_effects, names, places_of(axes, names, ranked), ranks, choices, ends)
+        found = call(search_effects, names, places_of(axes, names, ranked), ranks, choices, ends)
     return found
 
 

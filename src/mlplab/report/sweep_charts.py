@@ -265,7 +265,7 @@ def points_chart(panel: Panel, axis: ParameterAxis) -> Chart:
 def parallel_chart(panel: Panel) -> Chart | None:
     """Shows each run as a line through its values, on an axis for each parameter; axes are brushed in the page."""
     analysis = panel.analysis
-    along = [*panel.shared.dimensions, analysis.objective]
+    along: list[ParameterAxis | ChartAxis] = [*panel.shared.dimensions, analysis.objective]
     if len(along) < 2 or len(panel.rows) < 3 or analysis.sweep.data_sets:
         return None
     axes = {f"d{place}": axis for place, axis in enumerate(along)}

@@ -159,8 +159,8 @@ def time_of(run: RunRecord, target: Bound) -> tuple[float, float, float]:
     """Returns seconds, steps and epochs until a run reached a target; infinite if it did not."""
     curve = run.curves.get(target.metric)
     # NaN, where the metric was not finite, reaches nothing.
-    reached = np.flatnonzero(target.excess(curve.values) <= 0) if curve is not None else ()
-    if curve is None or not len(reached):
+    reached = [] if curve is None else np.flatnonzero(target.excess(curve.values) <= 0).tolist()
+    if curve is None or not reached:
         return np.inf, np.inf, np.inf
     return float(curve.seconds[reached[0]]), float(curve.steps[reached[0]]), float(curve.epochs[reached[0]])
 

@@ -52,8 +52,9 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     metrics = shown_metrics(objectives, target, {name for entry in entries for name in entry.values})
     runs = [read_run(ledger.directory / e.directory, e, metrics if with_curves else ()) for e in entries]
     arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
-    parts = [(name, as_mapping(arm).get("space")) for name, arm in arms.items()] or [(None, asked.get("space"))]
-    spaces = {arm: {name: as_mapping(one) for name, one in as_mapping(part).items()} for arm, part in parts}
+    parts: dict[str | None, Any] = {name: as_mapping(arm).get("space") for name, arm in arms.items()}
+    parts = parts or {None: asked.get("space")}
+    spaces = {arm: {name: as_mapping(one) for name, one in as_mapping(part).items()} for arm, part in parts.items()}
     parts_of_jobs = ledger.shared, ledger.configs, objectives, target, spaces, with_constraints(runs, asked)
     return comparable(SweepRecord(directory, asked, *parts_of_jobs, len(ledger.entries) - len(entries)))
 
