@@ -27,7 +27,7 @@ def test_the_curve_of_a_target_is_read_too(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path, jobs, target={"metric": "val/accuracy", "value": 0.3, "mode": "max"}))
     assert sweep.target is not None
     curve = sweep.runs[0].curves["val/accuracy"]
-    assert list(sweep.target.is_reached(curve.values)) == [False, False, True, True, True]
+    assert list(sweep.target.excess(curve.values) <= 0) == [False, False, True, True, True]
 
 
 def test_objectives_of_a_search_count_before_the_monitor(tmp_path: Path) -> None:
