@@ -148,7 +148,9 @@ def scaled(axis: ChartAxis, field: str, channel: Any = alt.Y, values: Sequence[f
 
 def span(field: str, title: str, low: float, high: float, axis: Any = alt.Undefined, channel: Any = alt.X) -> Any:
     """Encodes a field from one number to another."""
-    return channel(f"{field}:Q", title=title, scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
+    # Not a domain from high to low, which has no ticks.
+    scale = alt.Scale(domain=sorted([low, high]), nice=False, reverse=low > high)
+    return channel(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
 def parameter_x(axis: ParameterAxis, key: str) -> Any:
