@@ -36,6 +36,7 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
     better = {"min": "smaller", "max": "larger"}
     spaces = [(f"{arm}: " if arm is not None else "", those) for arm, those in sweep.spaces.items()]
     manifests = [run.manifest for run in sweep.runs if run.manifest]
+    versions = [as_mapping(manifest.get("versions")) for manifest in manifests]
     facts = {
         "sources": [portable(str(source)) for source in as_list(sweep.asked.get("sources"))],
         "command" if len(commands) < 2 else "commands": commands,
@@ -49,7 +50,7 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
         "time": [_time(sweep)],
         # As a rule there is one of each; of many, a few show that they differ.
         "machine": distinct(map(machine_text, manifests))[:4],
-        "versions": distinct(map(_versions, manifests))[:4],
+        "versions": distinct(", ".join(f"{name} {v}" for name, v in one.items()) for one in versions)[:4],
         "commit": distinct(map(_commit, manifests))[:4],
         "data": distinct(map(_data, manifests))[:4],
     }
@@ -127,10 +128,6 @@ def _time(sweep: SweepRecord) -> str:
     # Longer than by the clock, where jobs ran side by side.
     parts += [f"{duration(trained)} of training in all"] if trained else []
     return ", ".join(parts)
-
-
-def _versions(manifest: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in as_mapping(manifest.get("versions")).items())
 
 
 def _commit(manifest: Mapping[str, Any]) -> str:
