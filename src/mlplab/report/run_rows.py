@@ -111,7 +111,7 @@ def run_rows(analysis: SweepAnalysis) -> RunRows:
     low, high = np.array([*(axis.ends for axis in along), analysis.objective.ends]).T
     placed = np.clip((places - low) / np.where(high > low, high - low, 1.0), 0, 1)
     for row, shares in zip(rows, placed.tolist(), strict=True):
-        row |= {f"d{k}": None if math.isnan(share) else round(share, 4) for k, share in enumerate(shares)}
+        row |= {f"d{k}": None if math.isnan(share) else share for k, share in enumerate(shares)}
     return RunRows(rows, keys, choice, dict(zip(ordered, colours, strict=False)), unit, along)
 
 
