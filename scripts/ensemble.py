@@ -40,7 +40,7 @@ def main(settings: dict[str, Any]) -> Result:
     with quick_imports():
         from mlplab.inference.ensembling import make_ensemble
         from mlplab.runs.summary import describe_metrics, shortest
-        from mlplab.sweeps.reading.best_jobs import best_runs, runs_of_best_setting
+        from mlplab.sweeps.best_jobs import best_runs, runs_of_best_setting
 
     sweep: Path = settings["sweep"]
     members = runs_of_best_setting(sweep) if seeds else best_runs(sweep, top or 5)

@@ -54,8 +54,8 @@ def main(settings: dict[str, Any]) -> Result:
 
 def jobs_of_setting(directory: Path, job: str | None) -> list[str]:
     """Returns the finished jobs that have the values of one, except for seeds and folds; by default of the best one."""
+    from mlplab.sweeps.best_jobs import rank_jobs
     from mlplab.sweeps.ledger import read_ledger
-    from mlplab.sweeps.reading.best_jobs import rank_jobs
 
     ranking = rank_jobs(directory)  # refuses a directory that holds no sweep
     ledger = read_ledger(directory)

@@ -115,7 +115,7 @@ class ResumableSweeper(Sweeper):
 
         def ranking(sweep: Path) -> list[Any]:
             # Imported at the end of a sweep only.
-            from mlplab.sweeps.reading.best_jobs import rank_jobs
+            from mlplab.sweeps.best_jobs import rank_jobs
 
             return rank_jobs(sweep)
 

@@ -8,9 +8,9 @@ from report.analysing import analyse
 from sweeps.making import COMPARISON, GRID_SPACE, MANY_SPACE, comparison, grid, job, search, write_sweep
 
 from mlplab.report.charts import Chart
-from mlplab.report.report_files import charts_of
 from mlplab.report.run_rows import RunRows, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_charts import charts_of
 
 Drawn = Callable[[SweepAnalysis], tuple[RunRows, dict[str, list[Chart]]]]
 

@@ -1,11 +1,15 @@
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from report.analysing import analyse
 from report.conftest import Drawn
+from sweeps.making import job, write_sweep
 
-from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
+from mlplab.report.run_rows import run_rows
+from mlplab.report.sweep_analysis import SweepAnalysis, calling
 
 
 def specs(analysis: SweepAnalysis, drawn: Drawn) -> dict[str, str]:
@@ -37,6 +41,13 @@ def test_a_figure_has_the_values_of_runs_that_it_shows(told_grid: SweepAnalysis,
     assert "p" not in rows[0]
 
 
+def test_a_figure_has_values_that_the_best_run_lacks(tmp_path: Path) -> None:
+    analysis = analyse(write_sweep(tmp_path, [job(n, {"a": n}, n, epochs=1 + 4 * (n > 0)) for n in range(5)]))
+    shared = run_rows(analysis)  # of one epoch, no best one is told
+    rows = shared.used_by({"transform": [{"filter": "isValid(datum.p)"}]})
+    assert ["p" in row for row in rows] == [False, True, True, True, True]
+
+
 @pytest.mark.parametrize("bad", ["a\x1b[31m", "\ufffe", "\ud800", "\b\f", "\\\x01"])
 def test_no_text_ends_the_renderer(bad: str) -> None:
     spec = {"data": {"name": "runs"}, "mark": "bar", "config": {}, "encoding": {"x": {"field": "a", "type": "nominal"}}}
@@ -45,7 +56,7 @@ def test_no_text_ends_the_renderer(bad: str) -> None:
 
 
 def test_many_are_drawn_in_a_process_of_its_own() -> None:
-    with rendering(apart=True) as call:
+    with calling(apart=True) as call:
         assert call(abs, -2) == 2
 
 

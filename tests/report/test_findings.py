@@ -10,7 +10,7 @@ from report.analysing import analyse
 from scipy.stats import ttest_1samp, ttest_ind
 from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 
-from mlplab.sweeps.reading.best_jobs import rank_jobs
+from mlplab.sweeps.best_jobs import rank_jobs
 from mlplab.sweeps.reading.sweep_records import Finding
 
 

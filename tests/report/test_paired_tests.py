@@ -11,7 +11,7 @@ from sweeps.making import grid, job, write_sweep
 
 from mlplab.report.paired_tests import holm, signed_rank_test
 from mlplab.report.paired_tests import tests_between as compare
-from mlplab.sweeps.reading.ranked_settings import settings_of
+from mlplab.sweeps.reading.settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 
@@ -78,7 +78,7 @@ def test_only_seeds_that_both_have_make_a_pair(tmp_path: Path) -> None:
     jobs = [job(n, {"a": 0, "seed": n}, 0.1 + 0.01 * n) for n in range(4)]
     jobs += [job(10 + n, {"a": 1, "seed": n}, 0.3, state="infeasible" if n == 3 else "finished") for n in range(1, 5)]
     (test,) = compare(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
-    assert (test.result.n, test.wins) == (2, 2)
+    assert (test.result.n, test.result.wins) == (2, 2)
     assert test.result.median == pytest.approx(0.185)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mlplab.report.parameter_axes import axis_of
+from mlplab.report.charts import axis_of
 
 
 def test_numbers_that_are_even_by_their_logarithms_lie_on_a_logarithmic_axis() -> None:

@@ -11,8 +11,8 @@ import yaml
 from sweeps.making import job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.report.exported_tables import leaderboard_latex, leaderboard_markdown, runs_csv
 from mlplab.report.pooled_runs import read_records
+from mlplab.report.report_tables import leaderboard_latex, leaderboard_markdown, runs_csv
 from mlplab.report.sweep_analysis import SweepAnalysis, conclusions
 from mlplab.sweeps.reading.sweep_records import SweepRecord
 
@@ -235,3 +235,27 @@ def test_no_name_is_markup(told_hostile: SweepAnalysis, make: Callable[[SweepAna
     bars = {line.count("|") - line.count(r"\|") for line in text.splitlines() if line.startswith("|")}
     assert len(cells | bars) == 1  # every line has the same columns
     assert not {"<script>", "$x^2$"} & {part for part in ("<script>", "$x^2$") if part in text}
+
+
+def test_the_constraints_of_a_search_hold_among_others_too(tmp_path: Path) -> None:
+    accuracies = [0.95, 0.8, 0.97, 0.85]  # of two trials on two seeds each, whose means decide
+    for name, constraints in (("bound", [{"metric": "val/accuracy", "mode": "max", "value": 0.9}]), ("free", [])):
+        jobs = [
+            job(n, {"optimizer.lr": 0.1 * (n // 2 + 1), "seed": n % 2}, 0.1 + n, trial=n // 2, directory=f"{n}_lr",
+                also={"val/accuracy": accuracy})
+            for n, accuracy in enumerate(accuracies)
+        ]  # fmt: skip
+        write_sweep(tmp_path / name, jobs, sweeper="optuna", search={"constraints": constraints})
+        for part in jobs:
+            lr = part["entry"]["values"]["optimizer.lr"]
+            optimizer, dropout = {**CONFIG["optimizer"], "lr": lr}, 0.1 if name == "free" else 0.2
+            model, seed = {"hidden_dims": [8], "dropout": dropout}, part["entry"]["values"]["seed"]
+            configure(tmp_path / name / part["entry"]["directory"], optimizer=optimizer, model=model, seed=seed)
+    record = pooled(tmp_path / "bound", tmp_path / "free")
+    states = {run.entry.directory: run.state for run in record.runs}
+    assert [states[f"bound/{n}_lr"] for n in range(4)] == ["infeasible", "infeasible", "finished", "finished"]
+    assert {states[f"free/{n}_lr"] for n in range(4)} == {"finished"}
+    analysis = conclusions(record)
+    assert analysis.settings[0].label == "lr=0.1, dropout=0.1"
+    assert analysis.settings[-1].label == "lr=0.1, dropout=0.2"
+    assert "2 of 8 runs violate a constraint" in " ".join(finding.sentence for finding in analysis.findings)

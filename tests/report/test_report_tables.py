@@ -6,8 +6,7 @@ import pytest
 from report.analysing import analyse
 from sweeps.making import job, write_sweep
 
-from mlplab.report.exported_tables import leaderboard_csv
-from mlplab.report.report_tables import metrics_of_test, plain_rows
+from mlplab.report.report_tables import leaderboard_csv, metrics_of_test, plain_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.runs.files import FORMULA_STARTS
 

@@ -1,30 +1,15 @@
-"""Renders figures as files: PNG, SVG and PDF from one specification."""
+"""Renders figures as files: PNG, SVG and PDF from one specification. A process of its own needs nothing else."""
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-RESOLUTION = 2
-"""Pixels of a PNG for each of the page."""
+import vl_convert
 
-
-@contextmanager
-def rendering(*, apart: bool) -> Iterator[Callable[..., Any]]:
-    """Provides a function that calls another one, in a process of its own if asked for: V8 keeps much memory."""
-    if not apart:
-        yield lambda function, *given: function(*given)
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        yield lambda function, *given: pool.submit(function, *given).result()
-
-
+RESOLUTION = 2  # pixels of a PNG for each of the page
+# Characters, as JSON writes them, on which the renderer would end this process.
 _NOT_IN_XML = re.compile(r"((?<!\\)(?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])|[\ud800-\udfff\ufffe\uffff]")
-"""Characters, as JSON writes them, on which the renderer would end this process."""
 
 
 def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
@@ -36,16 +21,12 @@ def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str
 
 def render(spec: str) -> dict[str, bytes]:
     """Returns the content of the files of a figure, by their endings."""
-    import vl_convert
-
     svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=RESOLUTION), "pdf": vl_convert.svg_to_pdf(svg)}
 
 
 def browser_bundle() -> str:
     """Returns Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
-    import vl_convert
-
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 

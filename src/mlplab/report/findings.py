@@ -1,40 +1,74 @@
 """Findings: what a sweep has shown, each a sentence with its evidence."""
 
+import math
 import shlex
+import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlplab.errors import counted, printable
-from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p
+from mlplab.report.charts import ParameterAxis, ends_of
+from mlplab.report.learning_curves import best_places, overfitting
+from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p, tests_of
+from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.job_values import key_of
-from mlplab.sweeps.reading.comparability import SHARED, is_of_method
-from mlplab.sweeps.reading.formatting import listed, number, p_text, share, spread_text, value_text
-from mlplab.sweeps.reading.ranked_settings import (
-    Setting,
-    by_data_set,
-    contenders,
-    judged,
-    of_stage,
-    pareto_front,
-    valued,
-)
-from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord
+from mlplab.sweeps.reading.formatting import listed, machine_text, number, p_text, share, spread_text, value_text
+from mlplab.sweeps.reading.settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front, valued
+from mlplab.sweeps.reading.sweep_reading import SHARED, is_of_method
+from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord, as_mapping, distinct
+
+# Shares of an interval that count as its edge, and in which most of the best settings of a search must lie.
+EDGE, OUTER = 0.05, 0.25
+# Values of a grid, and settings of a search, from which a best value at the edge means something.
+LEAST_VALUES, LEAST_TRIALS = 3, 10
+MOST_GROUPS = 3  # choices for which edges are looked for, those with the best settings
+MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
 
-def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
-    """Says what came out best, and how certain that is."""
-    found = [_unfinished(sweep), _versions(sweep), _replaced(sweep)]
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm of a comparison."""
+
+    name: str
+    tuned: Setting | None  # the best of its search, run once more; None before that has begun
+    default: Setting | None  # the arm with nothing tuned; None if it was not run
+    n_trials: int  # settings that its search tried
+
+
+def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
+    """Collects the arms, those with the best reruns first; empty unless the sweep is a comparison."""
+    arms = []
+    for name in dict.fromkeys(setting.arm for setting in settings if setting.arm is not None):
+        of_arm = [setting for setting in settings if setting.arm == name]
+        tuned = next((setting for setting in contenders(of_arm) if setting.stage == "rerun"), None)
+        default = next(iter(of_stage(of_arm, "default")), None)
+        arms.append(ArmResult(name, tuned, default, len(of_stage(of_arm, "search"))))
+    # Reruns are ranked over all arms together, so their ranks put the arms in order.
+    return sorted(arms, key=lambda arm: (arm.tuned is None, arm.tuned.rank if arm.tuned else 0))
+
+
+def findings_of(
+    sweep: SweepRecord,
+    settings: Sequence[Setting],
+    axes: Mapping[str, ParameterAxis],
+    arms: Sequence[ArmResult],
+    tests: Sequence[PairedTest],
+) -> list[Finding]:
+    """Says what came out best, how certain that is, and what limits what the runs can show."""
+    found: list[Finding | None] = [*sweep.told, _unfinished(sweep), _versions(sweep), _replaced(sweep)]
     is_single = len(sweep.objectives) == 1
     for data_set, those in by_data_set(settings).items() or [("", [])]:
         best = _winner(sweep, those) if is_single else _pareto(sweep, those)
         for finding in (best, *_reruns(those), _noise(sweep, those, tests)):
             on = f"On {printable(data_set)}: " if data_set else ""
             found.append(finding and replace(finding, sentence=f"{on}{finding.sentence}"))
-    found += [_mean_ranks(settings) if is_single else None, _tests(tests)]
-    return [finding for finding in found if finding is not None]
+    found += [_mean_ranks(settings) if is_single else None, _tests(tests), *arm_findings(sweep, arms)]
+    found += [*_edges(sweep, settings, axes), _infeasible(sweep), _diverged(sweep, axes)]
+    found += [_overfitting(sweep, settings), _best_places(sweep), _folds(sweep, settings), _damaged(sweep)]
+    return [finding for finding in [*found, _failed(sweep), _code(sweep), _machines(sweep)] if finding is not None]
 
 
 def _unfinished(sweep: SweepRecord) -> Finding | None:
@@ -167,7 +201,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     close = _close_to_best(sweep, settings, ranked, tests) if is_single else []
     if not close:
         return None
-    evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
+    evidence = listed([f"{other.label}: {difference}" for other, difference in close])
     on = " on new seeds" if ranked[0].stage == "rerun" and ranked[0].arm is None else ""
     told = f"{counted(len(close), 'setting')} cannot be told from the best{on}"
     sentence = f"{told}: run more seeds, or take the simplest."
@@ -212,11 +246,10 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     classifiers over multiple data sets".
     """
     blocks = []
-    for those in by_data_set(contenders(settings)).values():
+    for those in by_data_set(valued(contenders(settings))).values():
         # By the values of a setting that do not choose its data.
         methods = [{name: v for name, v in setting.values.items() if is_of_method(name)} for setting in those]
-        blocks.append({key_of(m): (s, m) for m, s in zip(methods, those, strict=True) if s.validation.mean is not None})
-    blocks = [block for block in blocks if block]
+        blocks.append({key_of(method): (s, method) for method, s in zip(methods, those, strict=True)})
     common = [key for key in blocks[0] if all(key in block for block in blocks)] if blocks else []
     if len(blocks) < 2 or len(common) < 2:
         return None
@@ -225,25 +258,25 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     first = blocks[0][common[0]][0]
     table = first.objective.sign * np.array([[block[key][0].score for key in common] for block in blocks])
     means = rankdata(table, axis=1).mean(axis=0)
-    words = [
-        [f"{printable(first.names[name])}={value_text(v)}" for name, v in blocks[0][key][1].items()] for key in common
-    ]
-    names, order = [", ".join(one) or "the one setting" for one in words], np.argsort(means, kind="stable")
-    ranks = [f"{names[place]}: {number(float(means[place]), 3)}" for place in order]
-    best = f"{names[order[0]]} has the best mean rank, {number(float(means[order[0]]), 3)}"
+    methods = [blocks[0][key][1] for key in common]
+    words = [", ".join(f"{printable(first.names[n])}={value_text(v)}" for n, v in m.items()) for m in methods]
+    order = np.argsort(means, kind="stable")
+    ranks = [(words[place] or "the one setting", number(float(means[place]), 3)) for place in order]
+    best = f"{ranks[0][0]} has the best mean rank, {ranks[0][1]}"
     if len(common) < 3:
         # Of two settings Friedman's test is a sign test, which is exact.
-        name, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
+        test, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
         wins = int((unlike[:, 0] < unlike[:, 1]).sum())
         p, least = float(binomtest(wins, len(unlike)).pvalue) if len(unlike) else 1.0, least_p(len(blocks))
     else:
         # Equal values everywhere have no statistic.
-        name, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
+        test, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
         least = float(chi2.sf(len(blocks) * (len(common) - 1), len(common) - 1))
     is_shown = p < LEVEL
     sentence = f"Over {len(blocks)} data sets {best}{'.' if is_shown else ', by no more than chance can give.'}"
     short = f" So few data sets cannot show a difference: no p is below {number(least, 2)}." if least >= LEVEL else ""
-    evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(ranks)}. {name}: p {p_text(p)}.{short}"
+    evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(list(map(': '.join, ranks)))}. "
+    evidence += f"{test}: p {p_text(p)}.{short}"
     return Finding("mean_ranks", "result" if is_shown else "caution", sentence, evidence)
 
 
@@ -271,7 +304,7 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
 
 def _test(test: PairedTest) -> str:
     result, better, other = test.result, test.first, test.second
-    wins, median, mean, (low, high) = test.wins, result.median, test.mean, test.interval
+    wins, median, mean, (low, high) = result.wins, result.median, result.mean, result.interval
     # A few bad seeds can give the setting that wins on most of them the worse mean.
     if result.rank_biserial < 0:
         better, other, wins = other, better, result.n - result.n_equal - wins
@@ -283,3 +316,245 @@ def _test(test: PairedTest) -> str:
     interval = f"mean {number(mean)}{within}"
     found = f"p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial {abs(result.rank_biserial):.2f}"
     return f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} ({interval}; {found})"
+
+
+def _folds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
+    # On cross-validation: Nadeau and Bengio 2003, "Inference for the generalization error".
+    why = "folds share their training rows, and vary less than new data."
+    hint = "Seeds beside the folds, seed=range(0,5), show the noise of training."
+    is_tested = sweep.repetition == "seed" or len(contenders(settings)) < 2
+    sentence = f"Differences between settings are not tested: {why}"
+    return None if is_tested else Finding("folds", "caution", sentence, hint)
+
+
+def _damaged(sweep: SweepRecord) -> Finding | None:
+    sentence = f"{counted(sweep.n_unreadable, 'job')} in sweep.json cannot be read."
+    return Finding("damaged", "fault", sentence) if sweep.n_unreadable else None
+
+
+def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding | None]:
+    """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
+    choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
+    groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
+    for setting in valued(of_stage(settings, "search")):
+        # The best learning rate of one optimizer says nothing about that of another.
+        chosen = [f"{setting.names[n]}={value_text(setting.values[n])}" for n in choices if n in setting.values]
+        own = groups.setdefault((setting.arm, setting.data_set), {})
+        own.setdefault(", ".join(chosen), []).append(setting)
+    return [
+        _edge(sweep, ranked, axis, choice if len(those) > 1 and ranked[0].arm is None else "")
+        for those in groups.values()
+        for choice, ranked in list(those.items())[:MOST_GROUPS]
+        for axis in axes.values()
+    ]
+
+
+def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, chosen: str) -> Finding | None:
+    having, best, name = [setting for setting in ranked if axis.name in setting.values], ranked[0], axis.name
+    if axis.choices or best not in having:
+        return None
+    # In a grid, those that differ in this parameter alone. Of two values the best one is always at an end.
+    others = {s: key_of({n: value for n, value in s.values.items() if n != name}) for s in having}
+    tried = [setting for setting in having if others[setting] == others[best]]
+    if len({value_text(setting.values[name]) for setting in tried}) < LEAST_VALUES:
+        # In a search all parameters differ at once: of few trials the best one lies at some end by chance.
+        low, high = axis.ends
+        first = (axis.places([setting.values[name] for setting in having[:LEAST_VALUES]]) - low) / (high - low)
+        is_trend = max((first > 1 - OUTER).sum(), (first < OUTER).sum()) > LEAST_VALUES / 2
+        if len(having) < LEAST_TRIALS or not is_trend:
+            return None
+        tried = having
+    values, place = [setting.values[name] for setting in tried], float(axis.places([best.values[name]])[0])
+    # The space of an arm can be smaller than that of all arms, which the axis spans.
+    space = sweep.spaces.get(best.arm, {}).get(name, {})
+    low, high = axis.places(ends_of(np.array(sorted(map(float, values))), [space]))
+    # Hardly any draw from an interval lies exactly at its end.
+    margin = EDGE * (high - low) if "low" in space else 0.0
+    is_top = place >= high - margin
+    # Below zero there is nothing to try. A place that is none compares with nothing.
+    if not is_top and (not place <= low + margin or axis.value(low) == 0):
+        return None
+    buckets, sign = axis.buckets(axis.places(values)), sweep.objective.sign
+    scores = [(int(bucket), sign * setting.score) for bucket, setting in zip(buckets, tried, strict=True)]
+    found = sorted({bucket for bucket, _ in scores if bucket >= 0})
+    best_of = {b: sign * min(score for bucket, score in scores if bucket == b) for b in found}
+    metric, whose = printable(sweep.objective.metric), f" of {printable(best.arm)}" if best.arm is not None else ""
+    whose += f" with {printable(chosen)}" if chosen else ""
+    whose += f" on {printable(best.data_set)}" if best.data_set else ""
+    whose += f" for {metric}" if len(sweep.objectives) > 1 else ""
+    end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
+    further = axis.value(high) * 10 if is_top else axis.value(low) / 10
+    as_far_as = f", {direction} to {number(further)}" if axis.is_log else ""
+    near = ", ".join(f"{axis.texts[b]}: {number(best_of[b])}" for b in (found[-3:] if is_top else found[:3]))
+    tried_values = f"{number(axis.value(low))} to {number(axis.value(high))}"
+    sentence = f"The best {printable(name)}{whose}, {value_text(best.values[name])}, is at the {end} of what was tried "
+    sentence += f"({tried_values}): try {beyond} values{as_far_as}."
+    return Finding("edge", "caution", sentence, f"Best {metric} by {printable(name)}: {near}.")
+
+
+def _infeasible(sweep: SweepRecord) -> Finding | None:
+    """Counts runs that violate a constraint of their search, by the constraints."""
+    reasons = Counter(run.reason.partition(" is violated")[0] for run in sweep.runs if run.state == "infeasible")
+    sentence = f"{share(reasons.total(), len(sweep.runs))} runs violate a constraint, and are not ranked."
+    counts = listed([f"{reason}: {counted(n, 'run')}" for reason, n in reasons.most_common()])
+    return Finding("infeasible", "caution", sentence, f"{counts}. They are drawn as squares.") if reasons else None
+
+
+def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding | None:
+    """Counts runs that diverged, and looks for values that most of them share."""
+    # Runs that failed for other reasons say nothing about values.
+    ended = [run for run in sweep.runs if run.state in ("finished", "pruned", "infeasible", "diverged")]
+    n = sum(run.state == "diverged" for run in ended)
+    if not n:
+        return None
+    shares = []
+    for name, axis in axes.items():
+        runs = [run for run in ended if name in run.entry.values]
+        buckets = axis.buckets(axis.places([run.entry.values[name] for run in runs])).tolist()
+        lost = Counter(b for run, b in zip(runs, buckets, strict=True) if run.state == "diverged")
+        for bucket, size in Counter(bucket for bucket in buckets if bucket >= 0).items():
+            hits, expected = lost[bucket], n * size / len(ended)
+            # More than two standard deviations of a Poisson variable above its mean.
+            if hits >= 2 and hits > expected + 2 * expected**0.5:
+                shares.append((hits / size, hits, f"{printable(name)}={axis.texts[bucket]}", size))
+    shares.sort(reverse=True)
+    most = f", most of those with {shares[0][2]}" if shares and shares[0][0] >= MANY else ""
+    counts = listed([f"{text}: {share(hits, size)}" for _, hits, text, size in shares])
+    evidence = f"{f'{counts}. ' if shares else ''}They have no value and are drawn as crosses."
+    return Finding("diverged", "caution", f"{share(n, len(ended))} runs diverged{most}.", evidence)
+
+
+def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
+    finished = [run for run in sweep.runs if run.state == "finished" and "val/loss" in run.curves]
+    risen = {run.entry.number: rise for run in finished if (rise := overfitting(run)) is not None}
+    # Single runs that overfit are the rule in a search, and no reason for a caveat.
+    if len(risen) < max(2, SOME * len(finished)):
+        return None
+    rises = {s: [risen[run.entry.number] for run in s.runs if run.entry.number in risen] for s in settings}
+    # Most runs of a setting must overfit, so that it is not named for a single unlucky seed.
+    worst = [(statistics.median(those), s.label) for s, those in rises.items() if 2 * len(those) > len(s.runs)]
+    examples = "; ".join(f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)[:3])
+    told = f"At the end it was a median of {number(statistics.median(risen.values()))} times its least"
+    told += f"{f'; most: {examples}' if worst else ''}. The best epoch is kept; regularization.l2, model.dropout or "
+    sentence = "runs overfit: validation loss rose again while training loss fell on."
+    sentence = f"{share(len(risen), len(finished))} {sentence}"
+    return Finding("overfitting", "caution", sentence, f"{told}fewer epochs may help.")
+
+
+def _best_places(sweep: SweepRecord) -> Finding | None:
+    places = best_places(sweep.runs)
+    late, early, n = int((places >= 0.95).sum()), int((places <= 0.1).sum()), len(places)
+    end, start = "end: they were still learning. Train longer.", "start: further training only makes them worse."
+    longer = "raise trainer.max_epochs before comparing."
+    smaller = "try a smaller optimizer.lr, or more regularization."
+    kinds = ("best_at_end", end, late, "last 5 %", longer), ("best_at_start", start, early, "first 10 %", smaller)
+    for kind, where, hits, part, hint in kinds:
+        # Of one or two runs "nearly all" would mean nothing.
+        if n >= 3 and hits >= MANY * n:
+            evidence = f"{share(hits, n)} runs had their best epoch in the {part} of their epochs; {hint}"
+            return Finding(kind, "caution", f"Nearly all runs were best at their {where}", evidence)
+    return None
+
+
+def _failed(sweep: SweepRecord) -> Finding | None:
+    """Counts runs without a value, except those that diverged, by their reasons."""
+    metric, reasons = sweep.objective.metric, Counter[str]()
+    for run in sweep.runs:
+        # Without the hints, which name each run's own directory, equal reasons are counted together.
+        if run.state in ("failed", "damaged"):
+            reasons[printable(run.reason.partition("; try")[0]) or "no reason was written"] += 1
+        elif run.state == "finished" and metric not in run.measured:
+            reasons[f"finished without a {printable(metric)}"] += 1
+    counts = listed([f"{reason} ({counted(n, 'run')})" for reason, n in reasons.most_common()])
+    again = " sweep.retry_failed=true runs those with an error again."
+    hint = again if any(run.state == "failed" for run in sweep.runs) else ""
+    sentence = f"{share(reasons.total(), len(sweep.runs))} runs failed."
+    return Finding("failed", "fault", sentence, f"{counts}.{hint}") if reasons else None
+
+
+def _code(sweep: SweepRecord) -> Finding | None:
+    """Says so if runs were made by different versions of the code."""
+    counts: Counter[str] = Counter()
+    for run in sweep.runs:
+        git = as_mapping(run.manifest.get("git"))
+        # Release 0.5.0 noted the commit alone.
+        digest = f", files {str(run.manifest['code'])[:8]}" if "code" in run.manifest and git.get("dirty") else ""
+        if commit := str(git.get("commit") or run.manifest.get("code") or ""):
+            counts[f"{commit[:12]}{digest}"] += 1
+    evidence = listed([f"commit {printable(version)}: {counted(n, 'run')}" for version, n in counts.most_common()])
+    sentence = "The code changed between runs: a difference between them may be that of the code."
+    return Finding("code", "caution", sentence, f"{evidence}.") if len(counts) > 1 else None
+
+
+def _machines(sweep: SweepRecord) -> Finding | None:
+    """Says so if seconds cannot be compared, as runs had other hardware or other shares of it."""
+    manifests = [run.manifest for run in sweep.runs if run.manifest]
+    machines = distinct(machine_text(manifest, with_threads=False) for manifest in manifests)
+    texts = [text or "unknown" for text in distinct(map(machine_text, manifests))]
+    what = "were not all made on the same machine" if len(machines) > 1 else "had different numbers of threads"
+    sentence = f"The runs {what}: do not compare their seconds."
+    return Finding("machines", "caution", sentence, f"{listed(texts)}.") if len(texts) > 1 else None
+
+
+def arm_findings(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
+    """Says which arm reaches the target first, and what tuning gained each arm."""
+    return [*_target(sweep, arms), *_tunings(arms)] if arms else []
+
+
+def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
+    if sweep.target is None:
+        sentence = "No target was given, so the arms are compared by their final quality, not by their speed."
+        hint = "sweep.target={metric: val/accuracy, value: 0.95, mode: max} measures the time to it."
+        return [Finding("target", "caution", sentence, hint)]
+    tuned = [(printable(arm.name), arm.tuned) for arm in arms if arm.tuned is not None]
+    timed = [(name, time) for name, setting in tuned if (time := setting.time_to(sweep.target))]
+    if not timed:
+        return []
+    # Arms that are equally fast are ordered by how often they get there.
+    timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
+    medians = [f"{number(t.median['seconds'])} s, {number(t.median['epochs'])} epochs" for _, t in timed]
+    texts = [f"{n}: {m}, {share(t.hits, t.n)} runs" for (n, t), m in zip(timed, medians, strict=True)]
+    (name, fastest), reached = timed[0], printable(sweep.target)
+    sentence, of_misses = f"{name} reaches {reached} soonest.", "Medians, a miss counting as infinite: "
+    if fastest.hits == 0:
+        sentence, of_misses = f"No tuned arm reached {reached}.", ""
+    elif not math.isfinite(fastest.median["seconds"]):
+        sentence = f"No tuned arm reached {reached} in most of its runs; {name} did so most often."
+    level = "result" if math.isfinite(fastest.median["seconds"]) else "caution"
+    return [Finding("target", level, sentence, f"{of_misses}{listed(texts)}.")]
+
+
+def _tunings(arms: Sequence[ArmResult]) -> list[Finding]:
+    """Compares each arm's best with its defaults, on the seeds for which both have a value."""
+    found: list[Finding] = []
+    for arm in arms:
+        if arm.tuned and arm.tuned.validation.values and arm.default and not arm.default.validation.values:
+            evidence = f"Tuned {spread_text(arm.tuned.validation)}; {counted(arm.n_trials, 'trial')}."
+            sentence = f"{printable(arm.name)} needs tuning: with its defaults no run has a value."
+            found.append(Finding("tuning", "result", sentence, evidence))
+    # An arm whose reruns were extended later has seeds that its defaults never saw.
+    tests = tests_of([(arm.tuned, arm.default) for arm in arms if arm.tuned and arm.default])
+    n_trials = {arm.name: arm.n_trials for arm in arms}
+    return [*found, *(_tuning(test, n_trials[str(test.first.arm)], len(tests)) for test in tests)]
+
+
+def _tuning(test: PairedTest, n_trials: int, n_tests: int) -> Finding:
+    seeds = [seeds for seeds in test.first.by_seeds if seeds in test.second.by_seeds]
+    after, before = (Spread(tuple(side.by_seeds[s] for s in seeds)) for side in (test.first, test.second))
+    # Names come from sweep.json, which anybody may have written.
+    name, gain, n, p = printable(test.first.arm), test.result.mean, counted(len(seeds), "seed"), test.corrected_p
+    low, high = map(number, test.result.interval)
+    chance = f"p {p_text(test.result.p)}, corrected {p_text(p)}"
+    interval = f" (95 % interval of the gain {low} to {high}; {chance})" if len(seeds) > 1 else ""
+    evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n}{interval}; "
+    evidence += f"{counted(n_trials, 'trial')}."
+    if p < LEVEL and test.result.rank_biserial > 0:
+        return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)
+    if p < LEVEL:
+        # The best on a few tuning seeds can be worse than the defaults on others.
+        return Finding("tuning", "caution", f"Tuning made {name} worse, by {number(-gain)}.", evidence)
+    sentence = f"improves {name} by {number(gain)}" if gain > 0 else f"does not improve {name}"
+    doubt = "which may be chance"
+    if least_p(len(seeds)) * n_tests >= LEVEL:
+        doubt = f"and {n} cannot show more than chance: {enough_pairs(n_tests)} could"
+    return Finding("tuning", "caution", f"Tuning {sentence}, {doubt}.", evidence)

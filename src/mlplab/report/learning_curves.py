@@ -8,14 +8,11 @@ import numpy.typing as npt
 
 from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, Values
 
-MOST_POINTS = 100
-"""Points of a drawn curve."""
+MOST_POINTS = 100  # points of a drawn curve
 
+# Share of its fall, and of its minimum, by which a validation loss must rise again to count as overfitting.
 LEAST_RISE = 0.05
-"""Share of its fall, and of its minimum, by which a validation loss must rise again to count as overfitting."""
-
-LEAST_EPOCHS = 3
-"""Shorter runs are left out of findings about the course of training."""
+LEAST_EPOCHS = 3  # shorter runs are left out of findings about the course of training
 
 
 def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:

@@ -2,40 +2,37 @@
 
 const { columns, ...told } = JSON.parse(document.getElementById("data").textContent);
 const names = Object.keys(columns);
-const valueOf = ({ of, at }, row) => of[Array.isArray(at) ? at[row] : 0];
+const valueOf = (column, row) => (column.of ? column.of[Array.isArray(column.at) ? column.at[row] : 0] : column[row]);
 const runs = Array.from({ length: told.n }, (_, row) => Object.fromEntries(
-  names.map((name) => [name, columns[name].of ? valueOf(columns[name], row) : columns[name][row]])));
+  names.map((name) => [name, valueOf(columns[name], row)])));
 const byJob = new Map(runs.map((run) => [run.j, run]));
+const isMany = runs.length > 1500;
 const views = []; // of the figures that are drawn, with their elements
 const brushes = new Map(); // dimension → the chosen part of its axis, from 0 to 1
 const off = { c: new Set(), state: new Set() }; // choices and states that the key has turned off
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
 // Which runs are chosen.
 
-function placeOf(run, { key, choices, log, low, high }) { // as _placed in sweep_charts.py
-  const value = run[key];
-  if (value === null || value === undefined) return null;
-  if (choices) return choices.indexOf(value) / Math.max(choices.length - 1, 1);
-  const at = ((log ? Math.log10(Math.max(value, 1e-300)) : value) - low) / (high - low || 1);
-  return Math.min(1, Math.max(0, at));
-}
-
-function isChosen(run) {
-  if (off.c.has(run.c) || off.state.has(run.state)) return false;
-  for (const [at, [low, high]] of brushes) {
-    const place = placeOf(run, told.dimensions[at]);
-    if (place === null || place < low || place > high) return false;
-  }
-  return true;
-}
+const isChosen = (run) => !off.c.has(run.c) && !off.state.has(run.state)
+  && Array.from(brushes).every(([axis, [low, high]]) => run[axis] !== null && run[axis] >= low && run[axis] <= high);
 
 function choose() {
   const isAll = brushes.size + off.c.size + off.state.size === 0;
-  const chosen = isAll ? null : { runs: {}, settings: {} };
   const kept = isAll ? runs : runs.filter(isChosen);
+  const chosen = isAll ? null : { runs: {}, settings: {} };
   if (chosen) for (const run of kept) chosen.runs[run.j] = chosen.settings[run.s] = 1;
-  const drawn = Array.from(brushes, ([at, [low, high]]) => ({ axis: `d${at}`, low, high }));
+  const drawn = Array.from(brushes, ([axis, [low, high]]) => ({ axis, low, high }));
   for (const { view, spec } of views) {
     if (spec.includes('"brushes"')) view.data("brushes", drawn);
     view.signal("chosen", chosen).runAsync();
@@ -43,90 +40,77 @@ function choose() {
   for (const row of document.querySelectorAll("tr[data-s], tr[data-j]")) {
     const { s, j } = row.dataset;
     row.hidden = chosen !== null && !(s === undefined ? chosen.runs[j] : chosen.settings[s]);
+    if (row.nextElementSibling?.className === "more") row.nextElementSibling.hidden = row.hidden;
   }
-  for (const row of document.querySelectorAll("tr.more")) row.hidden = row.previousElementSibling.hidden;
   const key = document.getElementById("key");
   key.querySelector("output").textContent = isAll ? `${runs.length} runs` : `${kept.length} of ${runs.length} runs`;
   key.querySelector(".clear").hidden = isAll;
-  for (const button of key.querySelectorAll("[aria-pressed]")) {
-    button.setAttribute("aria-pressed", String(!off[button.dataset.of].has(button.value)));
+  for (const button of key.querySelectorAll("[data-of]")) {
+    button.setAttribute("aria-pressed", !off[button.dataset.of].has(button.value));
   }
 }
 
-function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
 function makeKey() {
-  const key = document.getElementById("key");
-  const entry = (of, value, path, colour) => {
-    const button = element("button", { type: "button", value, title: "click to hide or show; double-click for this alone" });
-    button.dataset.of = of;
-    button.setAttribute("aria-pressed", "true");
+  const entries = (of, title, marks) => marks.map(([value, path, colour]) => {
+    const button = element("button", {
+      type: "button", value, title: "click to hide or show; double-click for this alone", "data-of": of,
+      style: `--colour: ${dark.matches ? (told.dark[colour] ?? colour) : colour}`,
+      click: () => {
+        if (!off[of].delete(value)) off[of].add(value);
+        choose();
+      },
+      dblclick: () => {
+        off[of] = new Set(marks.map(([other]) => other).filter((other) => other !== value));
+        choose();
+      },
+    });
     button.innerHTML = '<svg viewBox="-1.2 -1.2 2.4 2.4" aria-hidden="true"><path/></svg>';
     button.querySelector("path").setAttribute("d", path);
-    if (colour) button.style.setProperty("--colour", dark.matches ? (told.dark[colour] ?? colour) : colour);
     button.append(value || "–");
-    button.addEventListener("click", () => {
-      if (!off[of].delete(value)) off[of].add(value);
-      choose();
-    });
-    button.addEventListener("dblclick", () => {
-      off[of].clear();
-      for (const other of key.querySelectorAll(`[data-of="${of}"]`)) if (other.value !== value) off[of].add(other.value);
-      choose();
-    });
     return button;
-  };
-  const circle = "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z";
-  const colours = Object.entries(told.palette);
-  const marks = Object.entries(told.marks);
-  const clear = element("button", { type: "button", className: "clear", textContent: "show all" });
-  clear.addEventListener("click", () => {
+  });
+  const clear = () => {
     for (const part of [brushes, off.c, off.state]) part.clear();
     choose();
-  });
-  key.replaceChildren(
-    ...(colours.length > 1 ? [element("span", { textContent: told.choice }), ...colours.map(([name, colour]) => entry("c", name, circle, colour))] : []),
-    ...(marks.length > 1 ? [element("span", { textContent: "runs" }), ...marks.map(([name, path]) => entry("state", name, path))] : []),
+  };
+  const circle = "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z";
+  const colours = Object.entries(told.palette).map(([name, colour]) => [name, circle, colour]);
+  const marks = Object.entries(told.marks).map(([state, path]) => [state, path, "var(--muted)"]);
+  const groups = [["c", told.choice, colours], ["state", "runs", marks]].filter(([, , those]) => those.length > 1);
+  document.getElementById("key").replaceChildren(
+    ...groups.flatMap(([of, title, those]) => [element("span", {}, title), ...entries(of, title, those)]),
     element("output", {}),
-    clear,
+    element("button", { type: "button", class: "clear", click: clear }, "show all"),
   );
-  key.hidden = runs.length < 2;
+  document.getElementById("key").hidden = runs.length < 2;
 }
 
 // The figures.
 
 const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
-
-const given = (run) => told.parameters.filter(([key]) => run[key] !== undefined && run[key] !== null).map(([key, name]) => [name, run[key]]);
+const isKnown = (value) => value !== undefined && value !== null;
+const given = (run) => told.parameters.map(([key, name]) => [name, run[key]]).filter(([, value]) => isKnown(value));
 const settingOf = (s) => given(runs.find((run) => run.s === s) ?? {}).filter(([name]) => !told.seeds.includes(name));
 
 function valuesOf(run) {
   const lines = [["job", `${run.j}, ${run.state}`], [told.objective, run.y ?? "none"], ...given(run)];
-  if (run.b !== undefined && run.b !== null) lines.push([told.unit, run.b - run.a]);
-  return lines;
+  return isKnown(run.b) ? [...lines, [told.unit, run.b - run.a]] : lines;
 }
 
 function showTip(handler, event, item, value) {
   const tip = document.getElementById("tip");
-  tip.hidden = value === null || value === undefined || value === "";
+  tip.hidden = !isKnown(value) || value === "";
   if (tip.hidden) return;
   // A tooltip of nothing but a job is one of a single run.
   const entries = Object.entries(value);
   const run = entries.length === 1 && entries[0][0] === "job" ? byJob.get(item.datum.j) : undefined;
-  const lines = run ? valuesOf(run) : entries.flatMap(([name, text]) => (name === "setting" ? settingOf(Number(text)) : [[name, text]]));
-  tip.replaceChildren(...lines.map(([name, text]) => element("div", {}, element("b", { textContent: name }), shown(text))));
-  const { clientX: x, clientY: y } = event;
-  tip.style.left = `${Math.max(4, x + 14 + tip.offsetWidth > window.innerWidth ? x - 14 - tip.offsetWidth : x + 14)}px`;
-  tip.style.top = `${Math.max(4, y + 14 + tip.offsetHeight > window.innerHeight ? y - 14 - tip.offsetHeight : y + 14)}px`;
-}
-
-function rowsFor(text) {
-  const used = names.filter((name) => text.includes(`"${name}"`) || text.includes(`datum.${name}`));
-  return runs.map((run) => Object.fromEntries(used.map((name) => [name, run[name]])));
+  const lines = entries.flatMap(([name, text]) => (name === "setting" ? settingOf(Number(text)) : [[name, text]]));
+  const line = ([name, text]) => element("div", {}, element("b", {}, name), shown(text));
+  tip.replaceChildren(...(run ? valuesOf(run) : lines).map(line));
+  // On the other side of the pointer where there is no room.
+  const beside = (at, size, room) => `${Math.max(4, at + 14 + size > room ? at - 14 - size : at + 14)}px`;
+  tip.style.left = beside(event.clientX, tip.offsetWidth, window.innerWidth);
+  tip.style.top = beside(event.clientY, tip.offsetHeight, window.innerHeight);
 }
 
 async function draw(place) {
@@ -134,14 +118,15 @@ async function draw(place) {
   text = text.replace(/"legend":\{"symbol[^}]*\}/g, '"legend":null'); // there is one for all figures
   if (dark.matches) text = text.replace(/#[0-9a-f]{6}/g, (colour) => told.dark[colour] ?? colour);
   const spec = JSON.parse(text);
-  const own = Object.values(spec.datasets ?? {}).reduce((sum, rows) => sum + rows.length, 0);
-  const isShared = text.includes('"name":"runs"');
-  spec.datasets = { ...spec.datasets, brushes: [], ...(isShared ? { runs: rowsFor(text) } : {}) };
+  const used = names.filter((name) => text.includes(`"${name}"`) || text.includes(`datum.${name}`));
+  const rows = text.includes('"name":"runs"') ? runs.map((run) => Object.fromEntries(used.map((name) => [name, run[name]]))) : [];
+  const n = Object.values(spec.datasets ?? {}).reduce((sum, own) => sum + own.length, rows.length);
+  spec.datasets = { ...spec.datasets, brushes: [], runs: rows };
   Object.assign(spec, { description: place.getAttribute("aria-label"), width: "container", autosize: { type: "fit-x", contains: "padding" } });
   spec.config.legend.disable = true;
-  const renderer = own + (isShared ? runs.length : 0) > 1500 ? "canvas" : "svg";
   // Expressions are interpreted, not compiled: the page forbids code that is made of text.
-  const { view } = await vegaEmbed(place, spec, { actions: false, ast: true, renderer, tooltip: showTip, defaultStyle: false });
+  const options = { actions: false, ast: true, renderer: n > 1500 ? "canvas" : "svg", tooltip: showTip, defaultStyle: false };
+  const { view } = await vegaEmbed(place, spec, options);
   views.push({ view, spec: text, place });
   if (text.includes('"brushes"')) brushing(place, view);
 }
@@ -153,7 +138,7 @@ async function drawAll() {
   for (const place of document.querySelectorAll(".chart")) {
     await draw(place);
     // Else nothing could be read before thousands of marks are drawn.
-    if (runs.length > 1500) await new Promise((resolve) => { setTimeout(resolve); });
+    if (isMany) await new Promise((resolve) => { setTimeout(resolve); });
   }
   choose();
   document.body.dataset.drawn = views.length;
@@ -165,9 +150,11 @@ function brushing(place, view) {
     const box = place.getBoundingClientRect();
     const [left, top] = view.origin();
     const share = 1 - (event.clientY - box.top - top) / view.height();
-    const across = told.dimensions.map((_, index) => Math.abs(view.scale("x")(`d${index}`) + left - (event.clientX - box.left)));
-    return { axis: across.indexOf(Math.min(...across)), share: Math.min(1.01, Math.max(-0.01, share)) };
+    const scale = view.scale("x");
+    const across = scale.domain().map((axis) => Math.abs(scale(axis) + left - (event.clientX - box.left)));
+    return { axis: scale.domain()[across.indexOf(Math.min(...across))], share: Math.min(1.01, Math.max(-0.01, share)) };
   };
+  const isMoved = (share) => Math.abs(share - begun.share) > 0.01; // else it is a click
   place.onpointerdown = (event) => {
     begun = at(event);
     place.setPointerCapture(event.pointerId);
@@ -175,15 +162,14 @@ function brushing(place, view) {
   place.onpointermove = (event) => {
     if (begun === null) return;
     const { share } = at(event);
-    if (Math.abs(share - begun.share) > 0.01) brushes.set(begun.axis, [Math.min(share, begun.share), Math.max(share, begun.share)]);
-    if (runs.length <= 1500) choose(); // more are chosen at the end, as that takes a while
+    if (isMoved(share)) brushes.set(begun.axis, [Math.min(share, begun.share), Math.max(share, begun.share)]);
+    if (!isMany) choose(); // more are chosen at the end, as that takes a while
   };
-  place.onpointerup = (event) => {
-    if (begun !== null && Math.abs(at(event).share - begun.share) <= 0.01) brushes.delete(begun.axis); // a click
+  place.onpointerup = place.onpointercancel = (event) => {
+    if (begun !== null && !isMoved(at(event).share)) brushes.delete(begun.axis);
     begun = null;
     choose();
   };
-  place.onpointercancel = place.onpointerup;
 }
 
 // The tables.
@@ -191,10 +177,8 @@ function brushing(place, view) {
 function keyOf(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.v ?? cell.textContent.trim();
-  if (text === "" || text === "–") return null;
-  // as Python spells it in data-v
-  const number = text === "inf" ? Infinity : Number(text.split(" ")[0]);
-  return Number.isNaN(number) ? text : number;
+  const number = text === "∞" ? Infinity : Number(text.split(" ")[0].replaceAll(",", "")); // "1,200 of 1,300" is 1200
+  return text === "" || text === "–" ? null : Number.isNaN(number) ? text : number;
 }
 
 function compare(a, b) {
@@ -205,47 +189,47 @@ function compare(a, b) {
 function sort(head) {
   const table = head.closest("table");
   for (const row of table.querySelectorAll("tr.more")) row.remove();
-  const ascending = head.getAttribute("aria-sort") !== "ascending";
-  const column = head.cellIndex;
-  const rows = Array.from(table.tBodies[0].rows, (row) => [keyOf(row, column), row]);
-  const known = rows.filter(([key]) => key !== null);
-  known.sort(([a], [b]) => (ascending ? compare(a, b) : compare(b, a)));
-  const unknown = rows.filter(([key]) => key === null); // last, whichever the direction
-  table.tBodies[0].append(...[...known, ...unknown].map(([, row]) => row));
+  const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  const rows = Array.from(table.tBodies[0].rows, (row) => [keyOf(row, head.cellIndex), row]);
+  // What has no value is last, whichever the direction.
+  rows.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b)));
+  table.tBodies[0].append(...rows.map(([, row]) => row));
   for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+  head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
 }
 
-async function copy(text, button) {
+async function copy({ target }) {
+  const command = target.previousElementSibling;
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(command.textContent);
   } catch {
-    getSelection().selectAllChildren(button.previousElementSibling);
+    getSelection().selectAllChildren(command);
     document.execCommand("copy");
   }
-  button.textContent = "copied";
+  target.textContent = "copied";
 }
 
 function unfold(cell) {
   const row = cell.parentElement;
-  const command = cell.dataset.c.replace(/[\ue000-\uf8ff]/g, (letter) => letter === "\uf8ff" ? "python train.py " : `${told.parameters[letter.charCodeAt(0) - 0xe000][1]}=`);
-  if (row.nextElementSibling?.className === "more") return row.nextElementSibling.remove();
+  if (row.nextElementSibling?.className === "more") {
+    row.nextElementSibling.remove();
+    return;
+  }
+  const word = (letter) => (letter === "\uf8ff" ? "python train.py " : `${told.parameters[letter.charCodeAt(0) - 0xe000][1]}=`);
   const differing = settingOf(Number(row.dataset.s)).map(([name, value]) => `${name}=${value}`);
-  const button = element("button", { type: "button", textContent: "copy" });
-  button.addEventListener("click", () => copy(command, button));
-  const inside = element("td", { colSpan: row.cells.length }, element("div", {},
-    element("p", {}, "Differs in ", element("code", { textContent: differing.join("  ") || "nothing" })),
-    ...(told.shared.length ? [element("p", {}, "Like all runs, ", element("code", { textContent: told.shared.join("  ") }))] : []),
-    element("pre", {}, element("code", { textContent: command })), button));
-  row.after(element("tr", { className: "more" }, inside));
-  return undefined;
+  const code = (text) => element("code", {}, text);
+  row.after(element("tr", { class: "more" }, element("td", { colspan: row.cells.length }, element("div", {},
+    element("p", {}, "Differs in ", code(differing.join("  ") || "nothing")),
+    ...(told.shared.length ? [element("p", {}, "Like all runs, ", code(told.shared.join("  ")))] : []),
+    element("pre", {}, code(cell.dataset.c.replace(/[\ue000-\uf8ff]/g, word))),
+    element("button", { type: "button", click: copy }, "copy")))));
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = Array.from(table.tHead.rows[table.tHead.rows.length - 1].cells);
   for (const row of table.tBodies[0].rows) {
     heads.forEach((head, at) => { if (head.className) row.cells[at].className += ` ${head.className}`; });
-    row.querySelector("[data-c]")?.append(element("button", { type: "button", textContent: "show" }));
+    row.querySelector("[data-c]")?.append(element("button", { type: "button" }, "show"));
   }
   table.addEventListener("click", ({ target }) => {
     if (target.closest("thead button")) sort(target.closest("th"));

@@ -1,6 +1,7 @@
 """Paired tests between settings that ran on the same seeds."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
@@ -9,20 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mlplab.sweeps.reading.formatting import number
-from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, judged
+from mlplab.sweeps.reading.settings import Setting, by_data_set, judged
 from mlplab.sweeps.reading.sweep_records import Spread
 
-LEVEL = 0.05
-"""A corrected p below this one is significant."""
-
-CONFIDENCE = 0.95
-"""Level of the confidence intervals."""
-
-MOST_COMPARED = 5
-"""The best setting is tested against the others of the first five."""
-
-MOST_ENUMERATED = 13
-"""Pairs up to which all assignments of signs are enumerated where differences are tied."""
+LEVEL = 0.05  # a corrected p below this one is significant
+CONFIDENCE = 0.95  # level of the confidence intervals
+MOST_COMPARED = 5  # the best setting is tested against the others of the first five
+MOST_ENUMERATED = 13  # pairs up to which all assignments of signs are enumerated where differences are tied
 
 
 @dataclass(frozen=True)
@@ -31,9 +25,12 @@ class SignedRanks:
 
     n: int  # pairs
     n_equal: int  # pairs without a difference, which the test leaves out
+    wins: int  # positive differences
     p: float  # two-sided
     rank_biserial: float  # (sum of ranks of positive differences - of negative ones) / sum of all ranks, from -1 to 1
     median: float  # of the differences
+    mean: float
+    interval: tuple[float, float]  # of the mean, with `CONFIDENCE`
     least_p: float  # smallest p that this number of pairs can give, 2 / 2^n
 
 
@@ -44,21 +41,20 @@ class PairedTest:
     first: Setting  # the one with the better rank
     second: Setting
     result: SignedRanks  # of the differences second - first; positive where the first is better
-    wins: int  # seeds on which the first is better
     corrected_p: float  # by Holm, over all pairs of the report
-    mean: float  # of the differences
-    interval: tuple[float, float]  # of that mean, with `CONFIDENCE`
 
 
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
     """Tests on each data set the best setting against the next ones, or the arms of a comparison against each other."""
     pairs = [pair for those in by_data_set(settings).values() for pair in _pairs(judged(those))]
-    found = [(a, b, differences) for a, b in pairs if len(differences := paired_differences(a, b)) >= 2]
-    results = [signed_rank_test(differences) for _, _, differences in found]
-    return [
-        PairedTest(a, b, result, sum(d > 0 for d in differences), p, fmean(differences), interval_of_mean(differences))
-        for (a, b, differences), result, p in zip(found, results, holm([r.p for r in results]), strict=True)
-    ]
+    return tests_of([pair for pair in pairs if len(paired_differences(*pair)) >= 2])
+
+
+def tests_of(pairs: Iterable[tuple[Setting, Setting]]) -> list[PairedTest]:
+    """Tests the settings of each pair on the seeds that both have; pairs without one are left out."""
+    found = [(a, b, signed_rank_test(differences)) for a, b in pairs if (differences := paired_differences(a, b))]
+    corrected = holm([result.p for *_, result in found])
+    return [PairedTest(*parts, p) for parts, p in zip(found, corrected, strict=True)]
 
 
 def _pairs(settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
@@ -86,8 +82,9 @@ def enough_pairs(n_tests: int) -> int:
 
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the interval of Student's t for the mean of at least two values."""
-    return _interval(fmean(values), stdev(values) / len(values) ** 0.5, len(values) - 1)
+    """Returns the interval of Student's t for the mean of values; NaN for a single one."""
+    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return _interval(fmean(values), error, len(values) - 1)
 
 
 def _interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
@@ -105,7 +102,7 @@ class Difference(NamedTuple):
     high: float
     pairs: int = 0
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Formats the difference: `0.01 (95 % interval -0.02 to 0.04, 5 paired seeds)`."""
         paired = f", {self.pairs} paired seeds" if self.pairs else ""
         interval = f"{100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}"
@@ -156,19 +153,17 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
 
     every = np.asarray(differences, dtype=np.float64)
     nonzero = every[every != 0]
-    n, n_equal, median = len(every), int((every == 0).sum()), float(np.median(every))
-    if not len(nonzero):
-        return SignedRanks(n, n_equal, 1.0, 0.0, median, 1.0)
-    ranks = rankdata(np.abs(nonzero))
+    ranks, p, biserial = rankdata(np.abs(nonzero)), 1.0, 0.0
     if len(set(ranks)) == len(ranks):
         method = "exact"  # SciPy's table of rank sums, which holds without ties only
     else:
         # Its 9,999 samples are more than the 2^13 signs, so it enumerates; "approx" is known to every SciPy.
         method = PermutationMethod() if len(nonzero) <= MOST_ENUMERATED else "approx"
-    biserial = float(ranks @ np.sign(nonzero) / ranks.sum())
-    return SignedRanks(
-        n, n_equal, float(wilcoxon(nonzero, method=method).pvalue), biserial, median, least_p(len(ranks))
-    )
+    if len(nonzero):
+        p, biserial = float(wilcoxon(nonzero, method=method).pvalue), float(ranks @ np.sign(nonzero) / ranks.sum())
+    counts = len(every), len(every) - len(nonzero), int((every > 0).sum())
+    center = float(np.median(every)), fmean(differences), interval_of_mean(differences)
+    return SignedRanks(*counts, p, biserial, *center, least_p(len(ranks)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

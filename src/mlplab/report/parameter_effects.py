@@ -11,17 +11,13 @@ import numpy as np
 from mlplab.report.learning_curves import thinned
 from mlplab.sweeps.reading.sweep_records import Values
 
-LEAST_SETTINGS = 12
-"""Settings below which there is no model of a search."""
+LEAST_SETTINGS = 12  # settings below which there is no model of a search
 
+# Share of a grid's cells that must have a setting, and that must remain without the values with empty cells.
 LEAST_FILLED, LEAST_KEPT = 0.7, 0.5
-"""Share of a grid's cells that must have a setting, and that must remain without the values with empty cells."""
-
+# Share of a search's settings that count as its best, and how many must be among them, as Optuna advises.
 BEST_SHARE, LEAST_BEST = 0.1, 5
-"""Share of a search's settings that count as its best, and how many must be among them, as Optuna advises."""
-
-MOST_SETTINGS = 2_000
-"""Settings from which importances are computed; of more, those at evenly spaced ranks."""
+MOST_SETTINGS = 2_000  # settings from which importances are computed; of more, those at evenly spaced ranks
 
 TREES, LEAST_PER_LEAF = 64, 2
 

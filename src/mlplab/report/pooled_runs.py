@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,21 @@ from mlplab.config.differing import ADDED, NOT_LEARNED, flat
 from mlplab.config.former_names import present_name
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
-from mlplab.report.rerun_commands import OF_THE_SWEEP
+from mlplab.report.provenance import OF_THE_SWEEP
 from mlplab.runs.layout import CONFIG, STATUS
 from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.job_values import canonical, key_of
 from mlplab.sweeps.ledger import FILE, Entry, Ledger
 from mlplab.sweeps.reading import sweep_reading as reading
 from mlplab.sweeps.reading.formatting import listed
-from mlplab.sweeps.reading.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
+from mlplab.sweeps.reading.sweep_records import Finding, RunRecord, SweepRecord, as_list, as_mapping, as_number
+from mlplab.sweeps.search.outcomes import Objective
 
+# Groups that are named by their choice: the other values that come with a choice are left out.
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
-"""Groups that are named by their choice: the other values that come with a choice are left out."""
-
+# Options that are no parameters; every run has its seed, which tells it from others of its setting.
 LEFT_OUT = (*NOT_LEARNED, "seed", "paths", "sweep", "resume", "trust", "monitor", "mode")
-"""Options that are no parameters; every run has its seed, which tells it from others of its setting."""
-
-MOST_NAMED = 3
-"""Sources after which the folder of a report is named."""
+MOST_NAMED = 3  # sources after which the folder of a report is named
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -41,7 +40,7 @@ class Run:
     directory: Path
     source: Path  # the sweep or folder that it was found by
     entry: Entry  # its line in sweep.json, or one that is made of its overrides
-    objectives: tuple[Criterion, ...]  # what it was judged by
+    objectives: tuple[Objective, ...]  # what it was judged by
     parts: Parts  # its configuration, top-level key → dotted key → value; its choices have the key ""
 
 
@@ -68,13 +67,13 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
         sweep = reading.read_sweep(sources[0])
         return [replace(sweep, directory=out or sweep.directory, told=_findings(told))]
     runs: dict[Path, Run] = {}
-    asked: list[Mapping[str, Any]] = []
+    asked: dict[Path, Mapping[str, Any]] = {}
     n_unreadable, n_empty = 0, 0
     for source in sources:
         if (source / FILE).is_file():
             ledger = reading.ledger_of(source)
             those = _of_sweep(source, ledger)
-            asked.append(ledger.metadata)
+            asked[source] = ledger.metadata
             n_unreadable += len(ledger.entries) - len(those)
         else:
             folders = [source] if (source / STATUS).is_file() else _runs_within(source)
@@ -138,7 +137,7 @@ def _of_sweep(source: Path, ledger: Ledger) -> list[Run]:
     shared = [word for word in ledger.shared if not OF_THE_SWEEP.match(word)]
     runs = []
     for entry in reading.sound_entries(ledger):
-        own = replace(entry, arm=None, trial=None, overrides=[*shared, *entry.overrides])
+        own = replace(entry, arm=None, overrides=[*shared, *entry.overrides])
         runs.append(Run(source / entry.directory, source, own, objectives, _parts(source / entry.directory)))
     # A job that has not begun has no configuration yet; but for its own values it is that of the others.
     like = next((run.parts for run in runs if run.parts), {})
@@ -205,26 +204,30 @@ def _varied(runs: Sequence[Run]) -> list[str]:
 
 
 def _pooled(
-    folder: Path, runs: Sequence[Run], sources: Sequence[Path], asked: Sequence[Mapping[str, Any]]
+    folder: Path, runs: Sequence[Run], sources: Sequence[Path], asked: Mapping[Path, Mapping[str, Any]]
 ) -> SweepRecord:
     objectives, names = runs[0].objectives, _varied(runs)
-    targets = {reading.target_of(one.get("target")) for one in asked}
+    targets = {reading.target_of(one.get("target")) for one in asked.values()}
     target = targets.pop() if len(targets) == 1 else None
     metrics = reading.shown_metrics(objectives, target, names)
-    records = []
-    for number, run in enumerate(runs):
+
+    def record_of(number: int, run: Run) -> RunRecord:
         values: dict[str, Any] = {}
         for name in (*names, "seed"):
             part = run.parts.get("" if name in CHOSEN else name.partition(".")[0], {})
-            if name in part or name in ADDED:
-                values[name] = part.get(name, ADDED.get(name))
+            values |= {name: part.get(name, ADDED.get(name))} if name in part or name in ADDED else {}
         # Of a job that has not begun these alone are its own.
         values |= {name: value for name, value in run.entry.values.items() if name in values}
         # Two sweeps can have jobs of one name.
         place = run.directory.resolve()
         shown = place.name if len(sources) == 1 else f"{place.parent.name}/{place.name}"
         entry = replace(run.entry, number=number, directory=shown, values=values)
-        records.append(reading.read_run(run.directory, entry, metrics))
+        return reading.read_run(run.directory, entry, metrics)
+
+    records: list[RunRecord] = []
+    for source, those in groupby(enumerate(runs), lambda pair: pair[1].source):
+        # Each search has trials and constraints of its own.
+        records += reading.with_constraints([record_of(*pair) for pair in those], asked.get(source, {}))
     # A file has one content, however its path was written.
     if len({str(as_mapping(record.manifest.get("data")).get("fingerprint")) for record in records}) == 1:
         for record in records:
@@ -232,9 +235,9 @@ def _pooled(
                 record.entry.values.pop(name, None)
     facts: dict[str, Any] = {
         "sources": [f"{path}: {counted(sum(run.source == path for run in runs), 'run')}" for path in sources],
-        "commands": [command for one in asked for command in as_list(one.get("commands"))],
-        "started": min((str(one["started"]) for one in asked if one.get("started")), default=""),
-        "seconds": sum(as_number(one.get("seconds")) or 0.0 for one in asked),
+        "commands": [command for one in asked.values() for command in as_list(one.get("commands"))],
+        "started": min((str(one["started"]) for one in asked.values() if one.get("started")), default=""),
+        "seconds": sum(as_number(one.get("seconds")) or 0.0 for one in asked.values()),
     }
     configs = {str(number): {"data": run.parts.get("data")} for number, run in enumerate(runs)}
     pooled = reading.comparable(SweepRecord(folder, facts, [], configs, objectives, target, {}, records))

@@ -10,34 +10,26 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
-from mlplab.report.exported_tables import tables_of
-from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
-from mlplab.report.provenance import headline, provenance_of
-from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
-from mlplab.report.rerun_commands import commands
+from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
+from mlplab.report.provenance import commands, headline, provenance_of
+from mlplab.report.report_tables import FILES, Table, failures_table, leaderboard, tests_table
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_analysis import SweepAnalysis, calling
+from mlplab.report.sweep_charts import charts_of
 from mlplab.runs.files import remove_temporary_files, write_bytes
-from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
+from mlplab.sweeps.reading.settings import RULE, TITLES, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
 
 STATES = (
-    "finished",
-    "pruned",
-    "infeasible",
-    "diverged",
-    "failed",
-    "damaged",
-    "running",
-    "stopped",
-    "cut off",
-    "waiting",
-)
+    "finished", "pruned", "infeasible", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting",
+)  # fmt: skip
+# Facts in fixed width, as they can be copied to a terminal or to conf/.
 CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
-"""Facts in fixed width, as they can be copied to a terminal or to conf/."""
-
 ARMS = (
     "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for that. "
     "Times are medians over runs until the target, and a miss counts as infinite."
@@ -68,9 +60,7 @@ class Section:
 def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     """Writes the files of a report, each completely or not at all, and returns them by their kind.
 
-    Args:
-        analysis: of the sweep.
-        root: the project, whose conf/ the page compares with.
+    The page compares with the conf/ in `root`, the project's folder.
 
     Raises:
         UserError: the sweep's directory is not writable.
@@ -80,15 +70,15 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     charts = charts_of(analysis, shared)
     named = names_of_files(charts)
     page, figures = directory / "report.html", directory / "figures"
-    tables = {directory / name: text for name, text in tables_of(analysis).items()}
+    tables = {directory / name: table(analysis) for name, table in FILES.items()}
     try:
         figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
         # Apart from each other, as V8 frees little memory before its process ends.
-        with rendering(apart=shared.is_thinned) as call:
+        with calling(apart=shared.is_thinned) as call:
             bundle = call(browser_bundle) if named else ""
-        with rendering(apart=shared.is_thinned) as call:
+        with calling(apart=shared.is_thinned) as call:
             for chart in (chart for section in charts.values() for chart in section):
                 rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
                 for ending, content in rendered.items():
@@ -102,14 +92,6 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     return {"report": page, **{path.name: path for path in tables}, "figures": figures}
 
 
-def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
-    """Specifies the figures of each section."""
-    # Not above: Altair takes a while, and not everybody who imports this draws.
-    from mlplab.report import sweep_charts
-
-    return sweep_charts.charts_of(analysis, shared)
-
-
 def names_of_files(charts: Charts) -> dict[str, str]:
     """Maps each figure to the name of its files."""
     found: dict[str, str] = {}
@@ -120,18 +102,7 @@ def names_of_files(charts: Charts) -> dict[str, str]:
 
 
 def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle: str, root: Path) -> str:
-    """Renders the page.
-
-    Args:
-        analysis: of the sweep.
-        shared: the rows of its runs.
-        charts: section → figures.
-        bundle: the script of Vega.
-        root: the project.
-    """
-    # Not above: the summary on the terminal does without it.
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    """Renders the page, with the script of Vega as `bundle`."""
 
     def as_text(value: Any) -> Any:
         """Shows control characters as their codes; escaping the rest is left to Jinja."""
@@ -141,9 +112,8 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
     template, style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names)
     # Names come from files that anybody may have written, so every expression is text unless it is declared markup.
     # A misspelled name in the template raises, instead of leaving a gap in the page.
-    environment = Environment(
-        autoescape=True, finalize=as_text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, finalize=as_text, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     specs = {chart.name: chart.spec for section in charts.values() for chart in section}
     script = f"{bundle}\n{script}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,27 +1,44 @@
 """The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
 
-import math
+import csv
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
+
 from mlplab.errors import printable
-from mlplab.report.rerun_commands import commands
+from mlplab.report.findings import supported_best
+from mlplab.report.provenance import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.rules import shown
+from mlplab.runs.files import FORMULA_STARTS
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
-from mlplab.sweeps.reading.ranked_settings import FAILED, Setting, names_of, pareto_front
-from mlplab.sweeps.reading.sweep_records import RunRecord, Spread
+from mlplab.sweeps.reading.settings import FAILED, UNITS, Setting, names_of, pareto_front
+from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, as_list, as_mapping
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 
 WHICH = {"search": "search", "rerun": "tuned", "default": "default"}
+COSTS = ("parameters", "seconds", "epochs")  # columns of a run beside its metrics
+
+# Character → what prints it in LaTeX.
+OF_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$",
+    **{one: f"\\{one}" for one in "&%$#_"},
+}  # fmt: skip
+# Character → what prints it in Markdown: a name must be neither markup nor the end of its cell.
+OF_MARKDOWN = {one: f"\\{one}" for one in "\\`*_{}[]<>#|~$!&"}
+BOLD = "in bold: better than every other setting by more than the seeds vary"
 
 
 @dataclass(frozen=True)
@@ -29,29 +46,28 @@ class Cell:
     """The text of a cell."""
 
     text: str
-    key: float | None = None  # the number that it is sorted by instead
+    key: float | None = None  # the number that it is sorted by, if its text does not begin with it
     style: str = ""  # classes of page.css
     links: Sequence[tuple[str, str]] = ()  # text and address
-
-    @property
-    def hidden_key(self) -> float | None:
-        """Returns the key if its text does not begin with it."""
-        try:
-            shown = float(self.text.split()[0])
-        except (ValueError, IndexError):
-            return self.key
-        return None if self.key is None or math.isclose(shown, self.key, rel_tol=1e-3) else self.key
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, how it makes the cell of an object, and how it is shown."""
+    """A column: its heading, what it shows of an object, and how."""
 
     heading: str
-    cell: Callable[[Any], Cell]
+    value: Callable[[Any], Cell | Spread | str | float | None]
     style: str = ""  # classes of page.css, of which `num` aligns to the right
     group: str = ""  # a heading over several columns
     title: str = ""  # a longer heading
+
+    def cell(self, thing: Any) -> Cell:
+        """Returns the cell of an object; numbers have four digits."""
+        value = self.value(thing)
+        if isinstance(value, Spread):
+            # Its mean has as many digits as its deviation allows: too few to be sorted by.
+            return Cell(spread_text(value), value.mean if value.deviation else None)
+        return value if isinstance(value, Cell) else Cell(value if isinstance(value, str) else number(value))
 
 
 @dataclass(frozen=True)
@@ -75,36 +91,27 @@ class Table:
         return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
 
 
-def _number(value: float | None) -> Cell:
-    return Cell(number(value), value)
-
-
-def _spread(spread: Callable[[Setting, str], Spread], metric: str, setting: Setting) -> Cell:
-    found = spread(setting, metric)
-    return Cell(spread_text(found), found.mean)
-
-
-def _runs(setting: Setting) -> Cell:
+def _runs(setting: Setting) -> str:
     n, n_all = len(setting.finished), len(setting.runs)
-    return Cell(str(n_all) if n == n_all else share(n, n_all), n)
+    return str(n_all) if n == n_all else share(n, n_all)
 
 
-RANK = Column("#", lambda setting: Cell(str(setting.rank)), "num", SETTING)
+RANK = Column("#", lambda setting: str(setting.rank), "num", SETTING)
 RUNS = Column("runs", _runs, "num", VALIDATION)
 
 
 def _objectives(analysis: SweepAnalysis) -> list[Column]:
-    metrics = [objective.metric for objective in analysis.sweep.objectives]
-    # partial, as a lambda would see the last name of the loop in every column.
-    return [Column(m, partial(_spread, Setting.spread, m), "num strong", VALIDATION) for m in metrics]
+    # A partial, as a lambda would see the last name of the loop in every column.
+    values = {o.metric: partial(Setting.spread, metric=o.metric) for o in analysis.sweep.objectives}
+    return [Column(metric, value, "num strong", VALIDATION) for metric, value in values.items()]
 
 
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
     """Makes the leaderboard for a terminal."""
     # One column for all values, as a terminal has no room for one each.
-    name = Column("setting", lambda setting: Cell(setting.label))
+    name = Column("setting", lambda setting: setting.label)
     # Zeros would hide the few settings that have failures.
-    failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
+    failed = Column("failed", lambda setting: str(setting.n_failed or ""), "num")
     return Table("", [RANK, name, *_objectives(analysis)[:most_objectives], RUNS, failed], settings)
 
 
@@ -123,44 +130,36 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         "data set": lambda setting: setting.data_set if setting.runs[0].data_version else "",
         "name": lambda setting: ", ".join(dict.fromkeys(str(run.manifest.get("name") or "") for run in setting.runs)),
     }
-    for heading, text in words.items():
-        if any(map(text, settings)):
-            columns.append(Column(heading, partial(_text, text), "strong" if heading == "arm" else "", SETTING))
+    columns += [
+        Column(h, t, "strong" if h == "arm" else "", SETTING) for h, t in words.items() if any(map(t, settings))
+    ]
     names = names_of(settings)
     columns += [Column(analysis.names.get(n, n), partial(_value, n), "value", SETTING, n) for n in names]
     columns += _validation(analysis, settings)
-    jobs = partial(_jobs, analysis.sweep.directory)
+
+    def jobs(setting: Setting) -> Cell:
+        folder = analysis.sweep.directory
+        return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
+
     columns.append(Column("jobs", jobs, "jobs", VALIDATION, "directories of the runs"))
-    for place, metric in enumerate(metrics_of_test(analysis.settings, analysis.sweep.objective.metric)):
-        # The first one has a double line on its left, which sets test metrics apart.
-        style = "num test" if place else "num test first"
-        columns.append(Column(metric, partial(_spread, Setting.test, metric), style, TEST))
+    tests = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
+    # The first one has a double line on its left, which sets test metrics apart.
+    styles = ["num test first", *["num test"] * len(tests)]
+    values = [partial(Setting.test, metric=metric) for metric in tests]
+    columns += [Column(*parts, TEST) for parts in zip(tests, values, styles, strict=False)]
     places = {setting: place for place, setting in enumerate(analysis.settings)}
     return Table(title, columns, settings, ("s", places.__getitem__))
 
 
-def _text(text: Callable[[Setting], str], setting: Setting) -> Cell:
-    return Cell(text(setting))
-
-
-def _value(name: str, setting: Setting) -> Cell:
-    value = setting.values.get(name)
-    # The text has four digits only, so numbers are sorted by the value itself.
-    key = value if isinstance(value, float) else None
-    return Cell(value_text(value), key) if name in setting.values else Cell("–")
+def _value(name: str, setting: Setting) -> str:
+    return value_text(setting.values[name]) if name in setting.values else "–"
 
 
 def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting) -> Cell:
-    from markupsafe import Markup, escape
-
     text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
     # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
     text = re.sub(r"(?<!\S)([^\s=]+)=", lambda found: names.get(found[1], found[0]), text)
     return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
-
-
-def _jobs(folder: Path, setting: Setting) -> Cell:
-    return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
 
 
 def parameters_of(analysis: SweepAnalysis) -> list[str]:
@@ -187,16 +186,16 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
     # As an objective they have a column already.
     if "seconds" not in [objective.metric for objective in sweep.objectives]:
         title = "of training, mean over finished runs"
-        columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", VALIDATION, title))
+        columns.append(Column("seconds", lambda s: s.spread("seconds").mean, "num", VALIDATION, title))
     if sweep.target is not None:
         # Computed once, because three columns and their sorting keys use them.
         times = {setting: setting.time_to(sweep.target) for setting in settings}
 
-        def reached(setting: Setting) -> Cell:
-            return Cell(share(time.hits, time.n), time.hits) if (time := times[setting]) is not None else Cell("–")
+        def reached(setting: Setting) -> str | None:
+            return share(time.hits, time.n) if (time := times[setting]) is not None else None
 
-        def median(unit: str, setting: Setting) -> Cell:
-            return _number(time.median[unit] if (time := times[setting]) is not None else None)
+        def median(unit: str, setting: Setting) -> float | None:
+            return time.median[unit] if (time := times[setting]) is not None else None
 
         columns.append(Column("reached", reached, "num", VALIDATION, "runs that reached the target"))
         for unit in ("seconds", "epochs"):
@@ -218,9 +217,9 @@ def tests_table(analysis: SweepAnalysis) -> Table:
     columns = [
         Column("better", lambda test: Cell(test.first.label, style="value")),
         Column("other", lambda test: Cell(test.second.label, style="value")),
-        Column("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins), "num"),
-        Column("median difference", lambda test: _number(test.result.median), "num"),
-        Column("rank-biserial", lambda test: Cell(f"{test.result.rank_biserial:+.2f}"), "num"),
+        Column("seeds won", lambda test: share(test.result.wins, test.result.n), "num"),
+        Column("median difference", lambda test: test.result.median, "num"),
+        Column("rank-biserial", lambda test: f"{test.result.rank_biserial:+.2f}", "num"),
         Column("p", lambda test: Cell(p_text(test.result.p), test.result.p), "num"),
         Column("p after Holm", lambda test: Cell(p_text(test.corrected_p), test.corrected_p), "num"),
         Column("least p", lambda test: Cell(p_text(test.result.least_p), test.result.least_p), "num", "", pairs),
@@ -231,14 +230,10 @@ def tests_table(analysis: SweepAnalysis) -> Table:
 def failures_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of runs that failed, diverged or violate a constraint, with their reasons."""
     folder = analysis.sweep.directory
-
-    def directory(run: RunRecord) -> Cell:
-        return Cell("", style="value", links=[(run.entry.directory, link_to(run, folder))])
-
     columns = [
-        Column("job", lambda run: Cell(str(run.entry.number)), "num"),
-        Column("directory", directory),
-        Column("state", lambda run: Cell(run.state)),
+        Column("job", lambda run: str(run.entry.number), "num"),
+        Column("directory", lambda run: Cell("", None, "value", [(run.entry.directory, link_to(run, folder))])),
+        Column("state", lambda run: run.state),
         Column("why", lambda run: Cell(run.reason, style="reason")),
     ]
     title, failed = "Runs that failed, diverged or violate a constraint", (*FAILED, "infeasible")
@@ -265,9 +260,8 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
         row |= {"arm": setting.arm} if analysis.arms else {}
         # All rows have all columns, though arms can differ in their parameters.
         row |= {name: setting.values.get(name) for name in analysis.axes}
-        spreads = {o.metric: setting.spread(o.metric) for o in sweep.objectives}
-        for metric, spread in spreads.items():
-            row |= {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
+        for objective in sweep.objectives:
+            row |= _plain(objective.metric, setting.spread(objective.metric))
         row |= {"runs": len(setting.runs), "finished": len(setting.finished)}
         row |= {state: setting.states[state] for state in ("pruned", "infeasible", "diverged")}
         # Divergence has a column of its own.
@@ -276,10 +270,117 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
         if sweep.target is not None:
             time = setting.time_to(sweep.target)
             row["target hits"] = time.hits if time else None
-            row |= {f"median {u} to target": time.median[u] if time else None for u in ("seconds", "steps", "epochs")}
+            row |= {f"median {unit} to target": time.median[unit] if time else None for unit in UNITS}
         for metric in tests:
-            spread = setting.test(metric)
-            row |= {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
+            row |= _plain(metric, setting.test(metric))
         row["command"] = "\n".join(commands(setting, sweep.constants))
         rows.append(row)
     return rows
+
+
+def _plain(metric: str, spread: Spread) -> dict[str, float | None]:
+    return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
+
+
+def leaderboard_csv(analysis: SweepAnalysis) -> str:
+    """Formats a row of plain numbers for each setting."""
+    rows = plain_rows(analysis)
+    header = list(rows[0]) if rows else ["stage", "rank"]
+    return _as_csv(header, ([row[name] for name in header] for row in rows))
+
+
+def runs_csv(analysis: SweepAnalysis) -> str:
+    """Formats a row for each run: where it is, what it was given, and what came out."""
+    rows: list[list[dict[str, Any]]] = []
+    for run in analysis.sweep.runs:
+        entry, manifest, costs = run.entry, run.manifest, run.measured
+        # What each job has found for itself, such as a learning rate, stands beside what it was given.
+        values = {**as_mapping(manifest.get("found")), **entry.values}
+        tags = ", ".join(map(str, as_list(manifest.get("tags"))))
+        asked = {"name": manifest.get("name"), "tags": tags, "stage": entry.stage}
+        asked |= {"arm": entry.arm, "data set": run.data_set}
+        parts = [
+            {"run": entry.number, "directory": entry.directory, "status": run.state},
+            {name: text for name, text in asked.items() if text},
+            {name: value for name, value in values.items() if name != "seed"},
+            {"seed": entry.values.get("seed", manifest.get("seed")), "best epoch": run.best_epoch},
+            {f"{name} best": value for name, value in run.measured.items() if name not in COSTS},
+            {f"{name} last": value for name, value in run.last.items()},
+            dict(run.test),
+            {"epochs": run.epochs, "steps": run.steps, "seconds": costs.get("seconds")},
+            {"parameters": costs.get("parameters"), "reason": run.reason},
+        ]
+        rows.append(parts)
+    # What some run has is a column of all.
+    names = [list(dict.fromkeys(name for part in parts for name in part)) for parts in zip(*rows, strict=True)]
+    cells = ([p.get(n) for those, p in zip(names, parts, strict=True) for n in those] for parts in rows)
+    return _as_csv([name for those in names for name in those], cells)
+
+
+def leaderboard_latex(analysis: SweepAnalysis) -> str:
+    """Formats a tabular for the package booktabs."""
+    kinds, rows, bold = _leaderboard(analysis, OF_LATEX, r"\textbf{", "}")
+    header, *body = (f"{' & '.join(row)} \\\\" for row in rows)
+    note = f"% needs \\usepackage{{booktabs}}; mean ± standard deviation over n seeds{bold}"
+    lines = [note, f"\\begin{{tabular}}{{{kinds}}}", r"\toprule", header, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def leaderboard_markdown(analysis: SweepAnalysis) -> str:
+    """Formats a table as GitHub and most editors show it."""
+    kinds, rows, bold = _leaderboard(analysis, OF_MARKDOWN, "**", "**")
+    rows.insert(1, ["---:" if kind == "r" else "---" for kind in kinds])
+    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"{lines}\nMean ± standard deviation over n seeds{bold}.\n"
+
+
+def _leaderboard(
+    analysis: SweepAnalysis, escapes: Mapping[str, str], begin: str, end: str
+) -> tuple[str, list[list[str]], str]:
+    """Returns the alignments of the columns, the rows (the first one of headings), and a note if a cell is bold."""
+    best = supported_best(analysis.sweep, analysis.settings, analysis.tests)
+    every = leaderboard(analysis, analysis.settings, "").columns
+    objectives = [column for column in every if column.style == "num strong"]
+    columns = [c for c in every if c in (*objectives, RUNS) or (c.group != VALIDATION and c.style != "command")]
+
+    def escaped(text: str) -> str:
+        return "".join(escapes.get(one, one) for one in printable(text))
+
+    rows = [[escaped({RANK.heading: "rank", RUNS.heading: "n"}.get(c.heading, c.heading)) for c in columns]]
+    for setting in analysis.settings:
+        texts = {column: column.cell(setting).text for column in columns}
+        # Whole, as these are the values to run it again with.
+        values = setting.values
+        texts |= {c: shown(values[c.title]) for c in columns if c.style == "value" and c.title in values}
+        texts[RUNS] = str(len(setting.finished))
+        row = {column: escaped(text) for column, text in texts.items()}
+        if setting in best:
+            row[objectives[0]] = f"{begin}{row[objectives[0]]}{end}"
+        rows.append(list(row.values()))
+    kinds = "".join("r" if column.style.startswith("num") else "l" for column in columns)
+    return kinds, rows, f"; {BOLD}" if best else ""
+
+
+def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Formats a CSV file: numbers in full, names such that no spreadsheet takes them for a formula."""
+
+    def cell(value: Any) -> Any:
+        # For Python, true is the integer 1.
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        text = "\n".join(printable(line) for line in shown(value).split("\n"))
+        # The apostrophe tells a spreadsheet that the cell is text.
+        return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+    out = StringIO()
+    # The csv module would end lines by \r\n; it makes None an empty cell.
+    csv.writer(out, lineterminator="\n").writerows([cell(value) for value in row] for row in (header, *rows))
+    return out.getvalue()
+
+
+FILES = {
+    "leaderboard.csv": leaderboard_csv,
+    "leaderboard.tex": leaderboard_latex,
+    "leaderboard.md": leaderboard_markdown,
+    "runs.csv": runs_csv,
+}

@@ -2,33 +2,30 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from mlplab.report.charts import DARK, MARKS, SERIES
+from mlplab.report.charts import DARK, MARKS, SERIES, ParameterAxis
 from mlplab.report.learning_curves import best_place, thinned
+from mlplab.report.provenance import shared_words
 from mlplab.report.report_tables import parameters_of
-from mlplab.report.rerun_commands import shared_words
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_analysis import SweepAnalysis, places_of
 from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front
+from mlplab.sweeps.reading.settings import UNRANKED, Setting, pareto_front, time_of
 from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
-from mlplab.sweeps.reading.time_to_target import time_of
 
-MOST_MARKS = 1000
-"""Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""
+MOST_MARKS = 1000  # runs that figures with a mark for each run show; of more, the best and evenly spaced others
 
+# Values of a parameter that can have a colour each, and parameters in the parallel coordinates.
 MOST_CHOICES, MOST_DIMENSIONS = 20, 9
-"""Values of a parameter that can have a colour each, and parameters in the parallel coordinates."""
-
-DIGITS = 6
-"""Significant digits of numbers in a page."""
+DIGITS = 6  # significant digits of numbers in a page
 
 TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 
@@ -40,7 +37,8 @@ class RunRows:
     A row has `j` (number of the job), `s` (place of its setting), `c` (its choice), `y` (its objective or None), `o`
     (the second one), `state`, `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and `b` (when it began and
     ended, in `unit`), `p` (its best epoch as a share of all), `h` (seconds to the target), `f` (its setting is on the
-    Pareto front), and a `v0`, `v1`, … for each swept parameter.
+    Pareto front), a `v0`, `v1`, … for each swept parameter, and a `d0`, `d1`, … for each axis of the parallel
+    coordinates, the objective last: where its value lies on it, from 0 to 1, or None.
     """
 
     rows: list[dict[str, Any]]  # of the runs
@@ -48,6 +46,7 @@ class RunRows:
     choice: str | None  # parameter (`arm` or `data set`, too) whose values have colours; None if there is none
     palette: Mapping[str, str]  # choice → colour
     unit: str  # of the times
+    dimensions: Sequence[ParameterAxis]  # of the parallel coordinates, but for the objective
 
     @cached_property
     def states(self) -> list[str]:
@@ -57,7 +56,7 @@ class RunRows:
 
     def used_by(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns the rows with those of their values that a specification mentions, and maybe a few more."""
-        text, names = json.dumps(spec), dict.fromkeys([*(self.rows[0] if self.rows else ()), *self.keys.values()])
+        text, names = json.dumps(spec), dict.fromkeys(name for row in self.rows for name in row)
         used = [name for name in names if f'"{name}"' in text or f"datum.{name}" in text]
         return [{name: row[name] for name in used if name in row} for row in self.rows]
 
@@ -110,7 +109,17 @@ def run_rows(analysis: SweepAnalysis) -> RunRows:
     ordered += [text for text in found if text not in ordered]
     # Beyond those of the series, hues a golden angle apart stay apart, however many there are.
     colours = [*SERIES, *(f"hsl({137.5 * place % 360:.0f},45%,52%)" for place in range(len(ordered)))]
-    return RunRows(rows, keys, choice, dict(zip(ordered, colours, strict=False)), unit)
+    # Of a comparison, the parameters that most arms have.
+    n_having = Counter(name for setting in analysis.searched for name in setting.values)
+    along = [a for a in analysis.by_effect if 2 * n_having[a.name] >= len(analysis.searched)][:MOST_DIMENSIONS]
+    entries = [run.entry for setting in settings for run in setting.runs]
+    values = analysis.objective.transformed(np.array([row["y"] for row in rows], dtype=np.float64))
+    places = np.column_stack([places_of(analysis.axes, [axis.name for axis in along], entries), values])
+    low, high = np.array([*(axis.ends for axis in along), analysis.objective.ends]).T
+    placed = np.clip((places - low) / np.where(high > low, high - low, 1.0), 0, 1)
+    for row, shares in zip(rows, placed.tolist(), strict=True):
+        row |= {f"d{k}": None if math.isnan(share) else share for k, share in enumerate(shares)}
+    return RunRows(rows, keys, choice, dict(zip(ordered, colours, strict=False)), unit, along)
 
 
 def _outcome(analysis: SweepAnalysis, run: RunRecord) -> dict[str, Any]:
@@ -159,27 +168,7 @@ def page_data(shared: RunRows, analysis: SweepAnalysis) -> dict[str, Any]:
         "palette": shared.palette,
         "marks": {state: MARKS[state] for state in shared.states},
         "dark": DARK,
-        "dimensions": dimensions(analysis, shared),
     }
-
-
-def dimensions(analysis: SweepAnalysis, shared: RunRows) -> list[dict[str, Any]]:
-    """Describes the axes of the parallel coordinates: parameters by their importance, then the objective.
-
-    Values are placed between 0 and 1, in the order of `choices` or from `low` to `high`, as logarithms if `log`.
-    """
-    searched = analysis.searched
-    # Of a comparison, those that most arms have.
-    varying = [a for a in analysis.by_effect if 2 * sum(a.name in s.values for s in searched) >= len(searched)]
-    found: list[dict[str, Any]] = []
-    for axis in varying[:MOST_DIMENSIONS]:
-        low, high = axis.ends or (0.0, 1.0)
-        place = {"choices": list(axis.choices)} if axis.choices else {"log": axis.is_log, "low": low, "high": high}
-        found.append({"key": shared.keys[axis.name], "title": analysis.names.get(axis.name, axis.name), **place})
-    scale = analysis.objective
-    low, high = scale.transformed(np.array([scale.low, scale.high])).tolist()
-    metric = analysis.sweep.objective.metric
-    return [*found, {"key": "y", "title": metric, "log": scale.is_log, "low": low, "high": high}]
 
 
 def as_json(value: Any) -> str:

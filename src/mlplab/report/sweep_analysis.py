@@ -1,30 +1,22 @@
 """Everything that a report says about a sweep, computed from its directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
-from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
-from mlplab.report.caveats import caveats_of
-from mlplab.report.charts import ChartAxis, value_axis
-from mlplab.report.findings import results_of
+from mlplab.report.charts import ChartAxis, ParameterAxis, axis_of, value_axis
+from mlplab.report.findings import ArmResult, arms_of, findings_of
 from mlplab.report.paired_tests import PairedTest, tests_between
-from mlplab.report.parameter_axes import ParameterAxis, axis_of
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
+from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.reading.formatting import value_text, words_of
-from mlplab.sweeps.reading.ranked_settings import (
-    VALUELESS,
-    Setting,
-    by_data_set,
-    names_of,
-    of_stage,
-    settings_of,
-    short_names,
-)
+from mlplab.sweeps.reading.settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
 from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord, Values
 
 
@@ -64,15 +56,14 @@ def conclusions(sweep: SweepRecord) -> SweepAnalysis:
     for name in names_of(searched):
         # Arms have parameters of their own, and others are drawn under a condition only.
         values = [setting.values[name] for setting in searched if name in setting.values]
-        axes[name] = axis_of(name, values, sweep.spaces_of(name))
+        axes[name] = axis_of(name, values, [spaces[name] for spaces in sweep.spaces.values() if name in spaces])
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
     objective = value_axis(words_of(sweep.objective.metric), scores, sweep.objective.sign)
     arms = arms_of(settings)
     # With several objectives no setting is the best one against which others could be tested.
     # Folds share their training rows, so that their differences are not independent, as a test wants them.
     tests = tests_between(settings) if len(sweep.objectives) == 1 and sweep.repetition == "seed" else []
-    results = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms)]
-    findings = [*sweep.told, *results, *caveats_of(sweep, settings, axes)]
+    findings = findings_of(sweep, settings, axes, arms, tests)
     effects = _effects(sweep, searched, axes, objective)
     return SweepAnalysis(sweep, settings, short_names(list(axes)), axes, objective, effects, arms, tests, findings)
 
@@ -81,13 +72,14 @@ def _effects(
     sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis
 ) -> Effects | None:
     """Computes how much parameters matter: from the means of a full grid, else from the ranks of all settings."""
+    found: Effects | None
     ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
     finished = [setting for setting in ranked if setting.validation.mean is not None]
     names = [name for name in axes if not (sweep.data_sets and tells_data_sets_apart(name, ranked))]
     # Pruned settings have no comparable mean, but a place behind the others.
     if len(finished) == len(ranked):
         common = [name for name in names if all(name in setting.values for setting in finished)]
-        places = _places(axes, common, finished)
+        places = places_of(axes, common, finished)
         is_whole = np.isfinite(places).all(axis=1)
         means, variances = _scaled(sweep, finished, objective)
         noise = variances[is_whole & np.isfinite(variances)]
@@ -98,13 +90,11 @@ def _effects(
     keys = {data: sorted({s.sort_key() for s in those}) for data, those in by_data_set(ranked).items()}
     orders = {data: {key: rank / len(those) for rank, key in enumerate(those)} for data, those in keys.items()}
     ranks = np.array([orders[setting.data_set][setting.sort_key()] for setting in ranked])
-    choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends or (0.0, 1.0) for name in names]
-    given = (names, _places(axes, names, ranked), ranks, choices, ends)
-    if len(ranked) <= MOST_SETTINGS:
-        return search_effects(*given)
+    choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends for name in names]
     # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(search_effects, *given).result()
+    with calling(apart=len(ranked) > MOST_SETTINGS) as call:
+        found = call(search_effects, names, places_of(axes, names, ranked), ranks, choices, ends)
+    return found
 
 
 def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:
@@ -113,12 +103,12 @@ def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:
     return all(len({value_text(s.values.get(name)) for s in those}) == 1 for those in groups)
 
 
-def _places(axes: Mapping[str, ParameterAxis], names: Sequence[str], settings: Sequence[Setting]) -> Values:
-    """Returns the places of settings on their axes, NaN where a setting has no such parameter; (N, P)."""
-    places = np.full((len(settings), len(names)), np.nan)
+def places_of(axes: Mapping[str, ParameterAxis], names: Sequence[str], those: Sequence[Setting | Entry]) -> Values:
+    """Returns the places of settings or jobs on axes, NaN where one has no such parameter; (N, P)."""
+    places = np.full((len(those), len(names)), np.nan)
     for column, name in enumerate(names):
-        having = [row for row, setting in enumerate(settings) if name in setting.values]
-        places[having, column] = axes[name].places([settings[row].values[name] for row in having])
+        having = [row for row, one in enumerate(those) if name in one.values]
+        places[having, column] = axes[name].places([those[row].values[name] for row in having])
     return places
 
 
@@ -136,3 +126,13 @@ def _scaled(sweep: SweepRecord, settings: Sequence[Setting], objective: ChartAxi
         means[inside] = (means[inside] - means[inside].mean()) / deviation
         variances[inside] /= deviation**2
     return means, variances
+
+
+@contextmanager
+def calling(*, apart: bool) -> Iterator[Callable[..., Any]]:
+    """Provides a function that calls another one, in a process of its own if asked for: some keep much memory."""
+    if not apart:
+        yield lambda function, *given: function(*given)
+        return
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda function, *given: pool.submit(function, *given).result()

@@ -9,32 +9,27 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, value_axis
+from mlplab.errors import printable
+from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, ParameterAxis, value_axis
 from mlplab.report.learning_curves import best_places, median_rows, thinned
-from mlplab.report.parameter_axes import ParameterAxis
-from mlplab.report.run_rows import RunRows, dimensions
+from mlplab.report.run_rows import RunRows
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.sweeps.reading.formatting import goal, number, words_of
-from mlplab.sweeps.reading.ranked_settings import Setting, contenders
+from mlplab.sweeps.reading.formatting import number, words_of
+from mlplab.sweeps.reading.settings import Setting, contenders
 
+# Parameters and data sets with figures of their own; the parameters are those with the largest effect.
 MOST_PARAMETERS, MOST_DATA_SETS = 24, 4
-"""Parameters and data sets with figures of their own; the parameters are those with the largest effect."""
+MOST_PAIRS, LEAST_SHARE = 4, 0.02  # heat maps of pairs, and the share of the variance below which a pair gets none
+MOST_ON_A_LINE = 40  # distinct numbers that a line of means joins; more of them are points of a search
 
-MOST_PAIRS, LEAST_SHARE = 4, 0.02
-"""Heat maps of pairs, and the share of the variance below which a pair gets none."""
-
-MOST_ON_A_LINE = 40
-"""Distinct numbers that a line of means joins; more of them are points of a search."""
-
+# Settings whose curves are shown at once, and those that a choice of runs can bring there.
 MOST_CURVES, MOST_DRAWN = 5, 24
-"""Settings whose curves are shown at once, and those that a choice of runs can bring there."""
-
+# Filters by the runs that are chosen in the page.
 CHOSEN, CHOSEN_SETTINGS = "!chosen || chosen.runs[datum.j]", "!chosen || chosen.settings[datum.s]"
-"""Filters by the runs that are chosen in the page."""
+KEPT = "datum.kept"  # filter by the runs that have marks of their own: of too many, some have none
 
 WITH_VALUE = "isValid(datum.y) && datum.state == 'finished'"
-RUN = [alt.Tooltip("j:Q", title="job")]
-"""Tooltip of a single run, which the page fills with all of its values."""
+RUN = [alt.Tooltip("j:Q", title="job")]  # tooltip of a single run, which the page fills with all of its values
 
 WHOLE, PERCENT = alt.Axis(format=",d", tickMinStep=1, tickCount=6), alt.Axis(format=".0%", tickCount=5)
 EPOCHS = alt.X("x:Q", title="epoch (number)", scale=alt.Scale(nice=False, zero=False), axis=WHOLE)
@@ -83,13 +78,9 @@ class Panel:
         low, high = self.y.at(0.03), self.y.at(0.97)
         inside = f"datum.y > {self.y.high} ? {high} : datum.y < {self.y.low} ? {low} : datum.y"
         place = f"isValid(datum.y) ? ({inside}) : {high if self.sign > 0 else low}"
-        placed = self.kept(self.searched).transform_calculate(place=place)
+        placed = self.searched.transform_filter(KEPT).transform_calculate(place=place)
         marks = placed.mark_point(filled=True, size=34, opacity=1, fillOpacity=0.7 if len(self.rows) < 500 else 0.45)
         return marks.encode(y=scaled(self.y, "place"), color=self.colour, shape=self.shape, tooltip=RUN)
-
-    def kept(self, chart: Any) -> Any:
-        """Leaves out runs that have no mark of their own, as there are too many."""
-        return chart.transform_filter("datum.kept") if self.shared.is_thinned else chart
 
     @property
     def sampled(self) -> str:
@@ -147,8 +138,8 @@ def zoom() -> Any:
 
 def scaled(axis: ChartAxis, field: str, channel: Any = alt.Y, values: Sequence[float] = ()) -> Any:
     """Encodes a field along an axis of numbers."""
-    low, high = np.log10([axis.low, axis.high]) if axis.is_log else (0, 0)
-    if not values and high - low >= 2:  # lines at other numbers would be a thicket
+    low, high = axis.ends
+    if not values and axis.is_log and high - low >= 2:  # lines at other numbers would be a thicket
         values = [10.0**k for k in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
     scale = alt.Scale(type="log" if axis.is_log else "linear", domain=[axis.low, axis.high], nice=False, clamp=True)
     ticks = alt.Axis(format=".4~g", tickCount=6, values=values or alt.Undefined)
@@ -157,7 +148,8 @@ def scaled(axis: ChartAxis, field: str, channel: Any = alt.Y, values: Sequence[f
 
 def span(field: str, title: str, low: float, high: float, axis: Any = alt.Undefined, channel: Any = alt.X) -> Any:
     """Encodes a field from one number to another."""
-    scale = alt.Scale(domain=[min(low, high), max(low, high)], nice=False, reverse=low > high)
+    # Not a domain from high to low, which has no ticks.
+    scale = alt.Scale(domain=sorted([low, high]), nice=False, reverse=low > high)
     return channel(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
@@ -177,7 +169,9 @@ def inline(rows: list[dict[str, Any]]) -> alt.Chart:
 
 def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
     """Returns section → its figures."""
-    whole, effects, main = Panel(analysis, shared), analysis.effects, main_axis(analysis)
+    whole, effects = Panel(analysis, shared), analysis.effects
+    # The number against which a study is drawn first: the one that matters most; none in a search.
+    main = next((axis for axis in analysis.by_effect if is_on_a_line(analysis, axis)), None)
     panels = [replace(whole, data=data) for data in analysis.sweep.data_sets[:MOST_DATA_SETS] or [""]]
     metric, is_search = analysis.sweep.objective.metric, analysis.sweep.asked.get("sweeper") == "optuna"
     parameters: list[Chart | None] = []
@@ -211,11 +205,6 @@ def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]
     return {name: [chart for chart in charts if chart is not None] for name, charts in found.items()}
 
 
-def main_axis(analysis: SweepAnalysis) -> ParameterAxis | None:
-    """Returns the number against which a study is drawn first: the one that matters most; None in a search."""
-    return next((axis for axis in analysis.by_effect if is_on_a_line(analysis, axis)), None)
-
-
 def is_on_a_line(analysis: SweepAnalysis, axis: ParameterAxis) -> bool:
     """Returns whether the numbers of a parameter are those of a grid, over which a line of means can be drawn."""
     values = [setting.values[axis.name] for setting in analysis.searched if axis.name in setting.values]
@@ -229,9 +218,8 @@ def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> 
     """Shows the objective against a number: mean and standard deviation over seeds, a line for each choice."""
     y, key, palette = panel.y, panel.shared.keys[axis.name], panel.shared.palette
     x, words = parameter_x(axis, key), axis.chart_axis().label
-    means = panel.searched.transform_filter(WITH_VALUE).transform_aggregate(
-        mean="mean(y)", deviation="stdev(y)", runs="count()", groupby=[key, "c"]
-    )
+    aggregated = {"mean": "mean(y)", "deviation": "stdev(y)", "runs": "count()"}
+    means = panel.searched.transform_filter(WITH_VALUE).transform_aggregate(**aggregated, groupby=[key, "c"])
     low, high = f"max(datum.mean - datum.deviation, {y.low})", f"min(datum.mean + datum.deviation, {y.high})"
     band = means.transform_calculate(low=low, high=high).mark_area(opacity=0.18, clip=True)
     told = panel.told(**{key: words}, mean=f"mean {y.label}", deviation="standard deviation", runs="runs")
@@ -278,14 +266,16 @@ def points_chart(panel: Panel, axis: ParameterAxis) -> Chart:
 
 def parallel_chart(panel: Panel) -> Chart | None:
     """Shows each run as a line through its values, on an axis for each parameter; axes are brushed in the page."""
-    axes = {f"d{place}": axis for place, axis in enumerate(dimensions(panel.analysis, panel.shared))}
-    if len(axes) < 2 or len(panel.rows) < 3 or panel.analysis.sweep.data_sets:
+    analysis = panel.analysis
+    along: list[ParameterAxis | ChartAxis] = [*panel.shared.dimensions, analysis.objective]
+    if len(along) < 2 or len(panel.rows) < 3 or analysis.sweep.data_sets:
         return None
-    placed = {name: _placed(axis) for name, axis in axes.items()}
+    axes = {f"d{place}": axis for place, axis in enumerate(along)}
     # Over axes that a run does not have, its line goes on to the next one.
-    lines = panel.kept(panel.runs).transform_calculate(**placed).transform_fold([*axes], as_=["axis", "at"])
+    lines = panel.runs.transform_filter(KEPT).transform_fold([*axes], as_=["axis", "at"])
     lines = lines.transform_filter("isValid(datum.at)")
-    titles = json.dumps({name: axis["title"] for name, axis in axes.items()})
+    words = [analysis.names[axis.name] for axis in panel.shared.dimensions]
+    titles = json.dumps(dict(zip(axes, [*words, analysis.sweep.objective.metric], strict=True)))
     head = alt.Axis(
         orient="top", domain=False, grid=False, labelAngle=0, labelLimit=110, labelPadding=12, labelOverlap=False,
         labelColor=INK, labelExpr=f"{titles}[datum.value]",
@@ -307,35 +297,24 @@ def parallel_chart(panel: Panel) -> Chart | None:
     return panel.chart("parallel", "All runs at once", caption + panel.note, *layers, height=300, is_wide=True)
 
 
-def _placed(axis: dict[str, Any]) -> str:
-    """Returns the expression that places a value between 0 and 1, as page.js does."""
-    known = f"datum.{axis['key']}"
-    if "choices" in axis:
-        place = f"indexof({json.dumps(axis['choices'])}, {known}) / {max(len(axis['choices']) - 1, 1)}"
-    else:
-        inner = f"log(max({known}, 1e-300)) / LN10" if axis["log"] else known
-        place = f"clamp(({inner} - {axis['low']}) / {axis['high'] - axis['low'] or 1.0}, 0, 1)"
-    return f"isValid({known}) ? {place} : null"
-
-
-def _ticks(axis: dict[str, Any]) -> list[tuple[float, str]]:
+def _ticks(axis: ParameterAxis | ChartAxis) -> list[tuple[float, str]]:
     """Returns places and texts along an axis of the parallel coordinates."""
-    if "choices" in axis:
-        return [(k / max(len(axis["choices"]) - 1, 1), text[:16]) for k, text in enumerate(axis["choices"])]
-    low, span = axis["low"], (axis["high"] - axis["low"]) or 1.0
+    low, span = axis.ends[0], (axis.ends[1] - axis.ends[0]) or 1.0
+    if isinstance(axis, ParameterAxis) and axis.choices:
+        return [(k / span, text[:16]) for k, text in enumerate(axis.choices)]
     step = 10.0 ** np.floor(np.log10(span / 3))
     step *= next(k for k in (5, 2, 1) if k == 1 or span / (k * step) >= 3)
     # Of a logarithmic axis whole powers, if there are some.
-    step = max(1.0, np.round(step)) if axis["log"] and span >= 1 else step
+    step = max(1.0, np.round(step)) if axis.is_log and span >= 1 else step
     places = [step * k for k in range(int(np.ceil(low / step)), int(np.floor((low + span) / step)) + 1)]
-    return [((n - low) / span, number(10.0 ** min(max(n, -300), 300) if axis["log"] else n, 3)) for n in places]
+    return [((n - low) / span, number(10.0 ** min(max(n, -300), 300) if axis.is_log else n, 3)) for n in places]
 
 
 def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     """Shows the median of the runs in each cell of two parameters."""
     scale, axes = panel.y, (wide, high)
     keys: list[Any] = [panel.shared.keys[axis.name] for axis in axes]
-    low, top = scale.transformed(np.array([scale.low, scale.high])).tolist()
+    low, top = scale.ends
     place = f"(clamp({'log(datum.median) / LN10' if scale.is_log else 'datum.median'}, {low}, {top}) - {low})"
     place = f"{place} / {top - low}"
     cells = panel.searched.transform_aggregate(median="median(y)", known="valid(y)", groupby=keys).transform_calculate(
@@ -346,7 +325,7 @@ def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     encoded = {}
     for name, channel, key, axis, title in zip("xy", (alt.X, alt.Y), keys, axes, words, strict=True):
         # Names are read from above, numbers from below.
-        order: Any = list(axis.choices) if axis.choices else "descending" if name == "y" else "ascending"
+        order: Any = list(axis.choices) or ("descending" if name == "y" else "ascending")
         form: dict[str, Any] = {} if axis.choices else {"format": ".4~g", "formatType": "number"}
         angle: dict[str, Any] = {"labelAngle": -40 if sum(map(len, axis.texts)) > 44 else 0} if name == "x" else {}
         encoded[name] = channel(f"{key}:O", title=title, sort=order, axis=alt.Axis(**form, **angle))
@@ -381,24 +360,19 @@ def effects_chart(panel: Panel) -> Chart | None:
     colours = {MUTED: alone, "#8a929b": pairs, "#b5bac0": noise}
     rows = [{"name": text, "share": share, "of": c} for c, bars in colours.items() for text, share in bars]
     if effects.method == "grid":
-        title, axes = (
-            "share of the variance (percent)",
-            [(analysis.axes[name], place) for name, place in effects.without],
-        )
+        title, axes = "share of the variance (percent)", [(analysis.axes[n], place) for n, place in effects.without]
         left = "." if noise else ", and to the noise between runs of one setting, of which there is one."
-        caption = (
-            f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an interaction "
+        caption = f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an "
+        caption += (
+            f"interaction beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
         )
-        caption += f"beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
         left_out = ", ".join(f"{a.name}={a.texts[int(a.buckets(np.array([place]))[0])]}" for a, place in axes)
         caption += f" Left out because some of it has no value: {left_out}." if left_out else ""
     else:
-        title = "importance (percent)"
-        caption = (
-            f"PED-ANOVA (Watanabe et al. 2023) of {effects.n:,} settings, pruned ones included: what tells the best "
-        )
-        caption += f"from the others, in shares of 1. A random forest predicts {effects.explained or 0.0:.0%} of the "
-        caption += "variance of the ranks of settings it has not seen: trust it no further."
+        title, explained = "importance (percent)", f"{effects.explained or 0.0:.0%}"
+        caption = f"PED-ANOVA (Watanabe et al. 2023) of {effects.n:,} settings, pruned ones included: what tells the "
+        caption += f"best from the others, in shares of 1. A random forest predicts {explained} of the variance of "
+        caption += "the ranks of settings it has not seen: trust it no further."
     # The axis is longer than the longest bar, so that its label has room beside it.
     longest = max(share for bars in colours.values() for _, share in bars)
     x = span("share", title, 0, min(1.14, longest * 1.2 + 0.02), PERCENT)
@@ -427,9 +401,9 @@ def distribution_chart(panel: Panel) -> Chart | None:
     if len({row["y"] for row in panel.rows if row["state"] == "finished"}) < 3:
         return None
     ranked = panel.searched.transform_filter(WITH_VALUE)
-    ranked = panel.kept(ranked.transform_window(share="cume_dist()", sort=[alt.SortField("y")], groupby=["c"]))
+    ranked = ranked.transform_window(share="cume_dist()", sort=[alt.SortField("y")], groupby=["c"])
     y = alt.Y("share:Q", title="share of the runs (percent)", axis=PERCENT)
-    ranked = ranked.encode(x=scaled(panel.y, "y", alt.X), y=y)
+    ranked = ranked.transform_filter(KEPT).encode(x=scaled(panel.y, "y", alt.X), y=y)
     line = ranked.mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
     dots = ranked.mark_point(opacity=0, size=50, filled=True)
     told = [*panel.told(y=panel.y.label), value("share", "share of the runs", ".1%")]
@@ -443,8 +417,8 @@ def timeline_chart(panel: Panel) -> Chart | None:
     timed = [row for row in panel.shared.rows if "a" in row]
     if len(timed) < 2:
         return None
-    base = panel.kept(panel.runs).transform_filter("isValid(datum.a)")
     y = span("j", "job (number)", max(row["j"] for row in timed) + 0.8, -0.8, WHOLE, alt.Y)
+    base = panel.runs.transform_filter(KEPT).transform_filter("isValid(datum.a)")
     base = base.encode(y=y, color=panel.colour, tooltip=RUN)
     end, title = max(row["b"] for row in timed) or 1.0, f"since the first job began ({panel.shared.unit})"
     height = max(120, min(420, 9 * len(timed)))
@@ -523,10 +497,8 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
     told = [alt.Tooltip("s:Q", title="setting"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("part:N", title="of")]
     line = base.mark_line(strokeWidth=1.6, clip=True).encode(y=scaled(y, "y"), color=colour, strokeDash=dash)
     dots = base.mark_point(opacity=0, size=60, filled=True, clip=True).encode(y=scaled(y, "y"))
-    layers = [
-        line.encode(detail="s:N").add_params(zoom()),
-        dots.encode(tooltip=[*told, value("y", f"median {words}")]),
-    ]
+    told += [value("y", f"median {words}")]
+    layers = [line.encode(detail="s:N").add_params(zoom()), dots.encode(tooltip=told)]
     if has_band:
         band = base.mark_area(opacity=0.14, clip=True)
         layers.append(band.encode(y=scaled(y, "low"), y2="high:Q", color=colour, detail=["s:N", "part:N"]))
@@ -559,13 +531,10 @@ def front_chart(panel: Panel) -> Chart | None:
     known = [row for row in panel.rows if row.get("o") is not None and row["y"] is not None]
     if not known or len(objectives) < 2:
         return None
-    labelled = [
-        (words_of(o.metric), [row[key] for row in known], o.sign) for o, key in zip(objectives, "yo", strict=True)
-    ]
-    x, y = (value_axis(label, np.array(values), sign) for label, values, sign in labelled)
-    means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.o)").transform_aggregate(
-        y="mean(y)", o="mean(o)", j="min(j)", groupby=["s", "c", "f"]
-    )
+    values = [np.array([row[key] for row in known]) for key in "yo"]
+    x, y = (value_axis(words_of(o.metric), those, o.sign) for o, those in zip(objectives, values, strict=True))
+    means = panel.searched.transform_filter(f"{WITH_VALUE} && isValid(datum.o)")
+    means = means.transform_aggregate(y="mean(y)", o="mean(o)", j="min(j)", groupby=["s", "c", "f"])
     means = means.encode(x=scaled(x, "y", alt.X), y=scaled(y, "o"), tooltip=RUN)
     front = means.transform_filter("datum.f")
     layers = [
@@ -593,11 +562,10 @@ def arms_chart(panel: Panel) -> Chart | None:
         return None
     # The whole range: in a comparison a run that is far off is a result too.
     scale = value_axis(panel.y.label, np.array(values), panel.sign, is_whole=True)
-    base = _of_settings(panel, sides).transform_filter(WITH_VALUE)
-    base = base.transform_calculate(which="datum.stage == 'default' ? 'default' : 'tuned'").encode(
-        y=alt.Y("c:N", sort=[arm.name for arm in arms], title=None, axis=alt.Axis(labelColor=INK)),
-        yOffset=alt.YOffset("which:N", sort=["tuned", "default"], scale=alt.Scale(paddingInner=0.3)),
-    )
+    y = alt.Y("c:N", sort=[arm.name for arm in arms], title=None, axis=alt.Axis(labelColor=INK))
+    offset = alt.YOffset("which:N", sort=["tuned", "default"], scale=alt.Scale(paddingInner=0.3))
+    base = _of_settings(panel, sides).transform_filter(WITH_VALUE).encode(y=y, yOffset=offset)
+    base = base.transform_calculate(which="datum.stage == 'default' ? 'default' : 'tuned'")
     pale = alt.condition("datum.which == 'tuned'", alt.value(0.85), alt.value(0.3))
     points = base.mark_point(filled=True, size=45).encode(color=panel.colour, opacity=pale, tooltip=RUN)
     means = base.transform_aggregate(mean="mean(y)", groupby=["c", "which"])
@@ -622,11 +590,9 @@ def target_chart(panel: Panel) -> Chart | None:
     base = _of_settings(panel, sides).transform_joinaggregate(all="count()", groupby=["s"])
     base = base.transform_filter("isValid(datum.h)")
     steps = base.transform_window(nth="row_number()", sort=[alt.SortField("h")], groupby=["s"])
-    steps = steps.transform_calculate(share="datum.nth / datum.all").encode(
-        x=span("h", "training time (seconds)", 0, max(hits) * 1.05 or 1.0),
-        y=span("share", "share of the runs (percent)", 0, 1.03, PERCENT, alt.Y),
-        color=panel.colour,
-    )
+    x = span("h", "training time (seconds)", 0, max(hits) * 1.05 or 1.0)
+    y = span("share", "share of the runs (percent)", 0, 1.03, PERCENT, alt.Y)
+    steps = steps.transform_calculate(share="datum.nth / datum.all").encode(x=x, y=y, color=panel.colour)
     line = steps.mark_line(interpolate="step-after", strokeWidth=1.8).encode(detail="s:N")
     dots = steps.mark_point(filled=True, size=40, opacity=1).encode(tooltip=RUN)
-    return panel.chart("target", "Time to the target", f"Runs that have reached {goal(target)}.", line, dots)
+    return panel.chart("target", "Time to the target", f"Runs that have reached {printable(target)}.", line, dots)

@@ -17,11 +17,10 @@ from mlplab.errors import printable
 from mlplab.report.provenance import headline
 from mlplab.report.report_tables import Table, plain_rows, summary_table
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.sweeps.reading.ranked_settings import TITLES, contenders, of_stage
+from mlplab.sweeps.reading.settings import TITLES, contenders, of_stage
 
 ROWS = 10
-MOST_OBJECTIVES = 2
-"""Objectives for which 80 columns have room."""
+MOST_OBJECTIVES = 2  # objectives for which 80 columns have room
 
 WIDTH = 80
 STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
@@ -79,9 +78,6 @@ def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
             "second": dict(test.second.values),
             "arms": [test.first.arm, test.second.arm],
             **asdict(test.result),
-            "wins": test.wins,
-            "mean": test.mean,
-            "interval": list(test.interval),
             "corrected_p": test.corrected_p,
         }
         for test in analysis.tests

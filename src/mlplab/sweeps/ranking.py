@@ -37,7 +37,7 @@ class RankedJobs:
 
 
 Ranking = Callable[[Path], list[RankedJobs]]
-"""Ranks the settings in a sweep's directory, the best first: `reading.best_jobs`, imported when a sweep ends."""
+"""Ranks the settings in a sweep's directory, the best first: `best_jobs`, imported when a sweep ends."""
 
 
 def print_best(sweep: "Sweep", *, of_reruns: bool = False) -> bool:

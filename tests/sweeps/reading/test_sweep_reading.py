@@ -6,7 +6,7 @@ import pytest
 from sweeps.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.sweeps.reading.ranked_settings import settings_of
+from mlplab.sweeps.reading.settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 
@@ -27,7 +27,7 @@ def test_the_curve_of_a_target_is_read_too(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path, jobs, target={"metric": "val/accuracy", "value": 0.3, "mode": "max"}))
     assert sweep.target is not None
     curve = sweep.runs[0].curves["val/accuracy"]
-    assert list(sweep.target.is_reached(curve.values)) == [False, False, True, True, True]
+    assert list(sweep.target.excess(curve.values) <= 0) == [False, False, True, True, True]
 
 
 def test_objectives_of_a_search_count_before_the_monitor(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_states_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path, comparison(), **COMPARISON))
-    assert [space["log"] for space in sweep.spaces_of("optimizer.lr")] == [True, True]
+    assert [space["optimizer.lr"]["log"] for space in sweep.spaces.values()] == [True, True]
 
 
 @pytest.mark.parametrize(

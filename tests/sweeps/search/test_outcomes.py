@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.sweeps.search.outcomes import Constraint, Objective, Outcome, read_outcome
+from mlplab.sweeps.search.outcomes import Bound, Objective, Outcome, read_outcome
 
 LOSS = [Objective("val/loss", "min")]
 
@@ -35,16 +35,16 @@ def test_several_objectives_are_read_from_where_they_stand(tmp_path: Path) -> No
 def test_a_bound_is_kept_by_the_mean_over_seeds(tmp_path: Path) -> None:
     jobs = [job(tmp_path / "a", objective=0.25), job(tmp_path / "b", objective=0.75)]
     bounds = [
-        Constraint("val/loss", "min", 0.25),
-        Constraint("val/accuracy", "max", 0.9),
-        Constraint("epochs", "min", 9),
+        Bound("val/loss", "min", 0.25),
+        Bound("val/accuracy", "max", 0.9),
+        Bound("epochs", "min", 9),
     ]
     found = read_outcome(jobs, LOSS, bounds)
     assert found == Outcome("finished", (0.5,), excess={"val/loss": 0.25, "val/accuracy": 0.0, "epochs": -6.0})
     assert [str(bound) for bound in bounds] == ["val/loss ≤ 0.25", "val/accuracy ≥ 0.9", "epochs ≤ 9"]
-    pruned = read_outcome([job(tmp_path / "c", pruned=True)], LOSS, [Constraint("parameters", "min", 70)])
+    pruned = read_outcome([job(tmp_path / "c", pruned=True)], LOSS, [Bound("parameters", "min", 70)])
     assert pruned == Outcome("pruned", excess={"parameters": 1.0})
-    lacking = read_outcome(jobs, LOSS, [Constraint("val/f1", "max", 0.5)])
+    lacking = read_outcome(jobs, LOSS, [Bound("val/f1", "max", 0.5)])
     assert lacking == Outcome("infeasible", reason="val/f1 is nan")
 
 

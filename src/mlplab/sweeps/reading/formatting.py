@@ -6,31 +6,29 @@ from typing import Any
 
 from mlplab.errors import counted, printable
 from mlplab.rules import shown
-from mlplab.sweeps.reading.sweep_records import Spread, Target, as_list, as_mapping, as_number
+from mlplab.sweeps.reading.sweep_records import Spread, as_list, as_mapping, as_number
 
-LONGEST = 60
-"""Characters of a swept value."""
+LONGEST = 60  # characters of a swept value
 
 PARTS = {"val": "validation", "train": "training", "test": "test"}
 METRICS = {
     "accuracy": "accuracy (share of rows)", "f1": "F1 (from 0 to 1)", "auroc": "AUROC (from 0 to 1)",
     "r2": "r2 (1 is best)", "rmse": "RMSE (units of the target)", "mae": "MAE (units of the target)",
 }  # fmt: skip
+# Names of axes in words, with their units.
 NAMES = {
     "seconds": "training time (seconds)", "parameters": "parameters (number)", "epochs": "epochs (number)",
     "optimizer.lr": "learning rate", "optimizer.weight_decay": "weight decay", "optimizer.momentum": "momentum",
     "data.batch_size": "batch size (rows)", "trainer.max_epochs": "training (epochs)", "seed": "seed",
     "model.dropout": "dropout (probability)", "model.hidden_dims": "hidden layers (units)",
 }  # fmt: skip
-"""Names of axes in words, with their units."""
 
 
 def words_of(name: str) -> str:
     """Formats a metric or a swept parameter as the name of an axis: `validation accuracy (share of rows)`."""
     part, slash, metric = name.partition("/")
-    known = (
-        f"{PARTS.get(part)} {METRICS.get(metric, printable(metric))}" if slash and part in PARTS else printable(name)
-    )
+    is_metric = slash and part in PARTS
+    known = f"{PARTS[part]} {METRICS.get(metric, printable(metric))}" if is_metric else printable(name)
     return NAMES.get(name, known)
 
 
@@ -68,11 +66,6 @@ def spread_text(spread: Spread) -> str:
 def p_text(p: float) -> str:
     """Formats a p value with two significant digits."""
     return "below 0.0001" if p < 0.0001 else number(p, 2)
-
-
-def goal(target: Target) -> str:
-    """Formats a target: `val/accuracy ≥ 0.95`."""
-    return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {target.value:.12g}"
 
 
 def share(part: int, whole: int) -> str:

@@ -4,51 +4,43 @@ import contextlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from sys import intern
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
+from mlplab.config.differing import flat
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import UserError
+from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_json, require_ordinary
 from mlplab.runs.layout import CONFIG
 from mlplab.runs.run_reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import parsed_yaml, text_of
-from mlplab.sweeps.comparable_options import LOSS, chooses_loss
-from mlplab.sweeps.job_values import SEEDS
+from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
+from mlplab.sweeps.job_values import SEEDS, canonical, key_of
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
-from mlplab.sweeps.reading import sweep_records as records
-from mlplab.sweeps.reading.comparability import SHARED, shared_criterion, with_data_sets
-from mlplab.sweeps.reading.formatting import goal, number
-from mlplab.sweeps.reading.sweep_records import (
-    Criterion,
-    Curve,
-    RunRecord,
-    Spread,
-    SweepRecord,
-    Target,
-    as_list,
-    as_mapping,
-    as_number,
-)
+from mlplab.sweeps.reading.formatting import number, value_text
+from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, SweepRecord, Values, as_list, as_mapping, as_number
+from mlplab.sweeps.search.outcomes import Bound, Objective
 
 COUNTS = ("epoch", "step")
 SHOWN_OF_MANIFEST = ("name", "tags", "found", "hardware", "versions", "git", "code", "threads", "data", "seed")
+# Metrics that do not depend on the loss, the preferred ones first.
+SHARED = (Objective("val/accuracy", "max"), Objective("val/rmse", "min"), Objective("val/mae", "min"))
+# Options of data that change no row.
+HOW_TO_LEARN = ("data.batch_size", "data.numeric_scaling", "data.one_hot_levels", "data.embedding_dim", *SEEDS)
+SHORT = 8  # digits of a fingerprint that are shown
 
 
 def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
-    """Reads sweep.json and what its jobs have left so far.
-
-    Args:
-        directory: of the sweep.
-        with_curves: whether the histories of its jobs are read too, which takes most of the time.
+    """Reads sweep.json and what its jobs have left so far; their histories, which takes longest, only `with_curves`.
 
     Raises:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
@@ -59,17 +51,15 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     entries = _with_seeds(ledger.directory, sound_entries(ledger))
     metrics = shown_metrics(objectives, target, {name for entry in entries for name in entry.values})
     runs = [read_run(ledger.directory / e.directory, e, metrics if with_curves else ()) for e in entries]
-    runs = _with_constraints(runs, as_list(as_mapping(asked.get("search")).get("constraints")))
-    constants = [word for word in as_list(ledger.shared) if isinstance(word, str)]
     arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
     parts: dict[str | None, Any] = {name: as_mapping(arm).get("space") for name, arm in arms.items()}
     parts = parts or {None: asked.get("space")}
     spaces = {arm: {name: as_mapping(one) for name, one in as_mapping(part).items()} for arm, part in parts.items()}
-    configs, n_lost = as_mapping(ledger.configs), len(ledger.entries) - len(entries)
-    return comparable(SweepRecord(directory, asked, constants, configs, objectives, target, spaces, runs, n_lost))
+    parts_of_jobs = ledger.shared, ledger.configs, objectives, target, spaces, with_constraints(runs, asked)
+    return comparable(SweepRecord(directory, asked, *parts_of_jobs, len(ledger.entries) - len(entries)))
 
 
-def shown_metrics(objectives: Sequence[Criterion], target: Target | None, swept: Iterable[str]) -> set[str]:
+def shown_metrics(objectives: Sequence[Objective], target: Bound | None, swept: Iterable[str]) -> set[str]:
     """Returns the metrics whose curves are shown; a history can have many more."""
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     return metrics | {criterion.metric for criterion in SHARED} if any(map(chooses_loss, swept)) else metrics
@@ -132,37 +122,42 @@ def sound_entries(ledger: Ledger) -> list[Entry]:
     return sorted(filter(is_sound, ledger.entries), key=lambda entry: entry.number)
 
 
-def objectives_of(asked: Mapping[str, Any]) -> tuple[Criterion, ...]:
+def objectives_of(asked: Mapping[str, Any]) -> tuple[Objective, ...]:
     """Returns what runs are judged by: the objectives of a search, else `monitor`."""
     parts = [as_mapping(part) for part in as_list(as_mapping(asked.get("search")).get("objectives"))]
-    objectives = tuple(Criterion(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
+    objectives = tuple(Objective(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
     # A grid has no objectives, only the monitor of its runs.
-    return objectives or (Criterion(str(asked.get("monitor") or "val/loss"), _mode(asked)),)
+    return objectives or (Objective(str(asked.get("monitor") or "val/loss"), _mode(asked)),)
 
 
 def _mode(part: Mapping[str, Any]) -> str:
     return "max" if part.get("mode") == "max" else "min"
 
 
-def target_of(asked: Any) -> Target | None:
+def target_of(asked: Any) -> Bound | None:
     """Returns the target, or the bound of a constraint, that was asked for; None if there is none."""
     part = as_mapping(asked)
     value = as_number(part.get("value"))
-    return None if value is None or "metric" not in part else Target(str(part["metric"]), _mode(part), value)
+    return None if value is None or "metric" not in part else Bound(str(part["metric"]), _mode(part), value)
 
 
-def _with_constraints(runs: list[RunRecord], constraints: list[Any]) -> list[RunRecord]:
-    """Marks the finished runs of trials that violate a constraint, over all seeds of a trial, as infeasible."""
+def constraints_of(asked: Mapping[str, Any]) -> list[Bound]:
+    """Returns the constraints of a search."""
+    return list(filter(None, map(target_of, as_list(as_mapping(asked.get("search")).get("constraints")))))
+
+
+def with_constraints(runs: list[RunRecord], asked: Mapping[str, Any]) -> list[RunRecord]:
+    """Marks the finished runs of a search whose trials violate a constraint, by the mean over their seeds."""
     trials: dict[Any, list[RunRecord]] = defaultdict(list)
     for run in runs:
         if run.state == "finished" and run.entry.stage == "search" and run.entry.trial is not None:
             trials[run.entry.arm, run.entry.trial].append(run)
     found: dict[int, RunRecord] = {}
-    for bound in filter(None, map(target_of, constraints)):
+    for bound in constraints_of(asked):
         for those in trials.values():
-            mean = Spread(tuple(run.measured[bound.metric] for run in those if bound.metric in run.measured)).mean
-            if mean is not None and not bound.is_reached(np.array([mean])):
-                why = f"{goal(bound)} is violated by {number(mean, 6)}"
+            known = [run.measured[bound.metric] for run in those if bound.metric in run.measured]
+            if known and bound.excess(fmean(known)) > 0:
+                why = f"{printable(bound)} is violated by {number(fmean(known), 6)}"
                 found |= {run.entry.number: replace(run, state="infeasible", reason=why) for run in those}
     return [found.get(run.entry.number, run) for run in runs]
 
@@ -208,11 +203,9 @@ def _period(status: Mapping[str, Any]) -> tuple[float, float] | None:
 def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], dict[str, Curve]]:
     """Reads the metrics of the last validation, and curves."""
     lines = read_history(directory) if metrics else []
-    measured: Iterator[dict[str, Any]] = (
-        {name: v for name, v in line.items() if str(name).startswith("val/")} for line in reversed(lines)
-    )
+    validations = ({name: v for name, v in line.items() if str(name)[:4] == "val/"} for line in reversed(lines))
     curves: dict[str, Curve] = {}
-    before: records.Values = np.empty((3, 0))
+    before: Values = np.empty((3, 0))
     for metric in metrics:
         rows = [line for line in lines if metric in line]
         columns = np.array([_column([row.get(name) for row in rows]) for name in (*COUNTS, "seconds", metric)])
@@ -222,10 +215,10 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
         before = before if np.array_equal(before, columns[:3]) else columns[:3].copy()
         if columns.size:
             curves[metric] = Curve(before[0], before[1], before[2], columns[3].copy())
-    return _numbers(next(filter(None, measured), {})), curves
+    return _numbers(next(filter(None, validations), {})), curves
 
 
-def _column(values: list[Any]) -> records.Values:
+def _column(values: list[Any]) -> Values:
     """Returns values as numbers; NaN for what is no finite number."""
     # NumPy would also read the number in a text; it makes NaN of None.
     if {*map(type, values)} <= {int, float, NoneType}:
@@ -259,10 +252,68 @@ def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
     found = []
     for entry in entries:
         missing = swept[entry.stage] - entry.values.keys()
-        config = as_mapping(parsed_yaml(text_of(sweep / entry.directory / CONFIG))) if missing else {}
-        groups = {name: name.rpartition(".")[::2] for name in missing}
-        seeds = {name: (as_mapping(config.get(g)) if g else config).get(last) for name, (g, last) in groups.items()}
+        config = flat(as_mapping(parsed_yaml(text_of(sweep / entry.directory / CONFIG)))) if missing else {}
         # An interpolation is text in this file, and its value not known.
-        known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
+        known = {name: config[name] for name in missing if isinstance(config.get(name), int)}
         found.append(replace(entry, values={**entry.values, **known}))
     return found
+
+
+def is_of_method(name: str) -> bool:
+    """Returns whether an option is no choice of data."""
+    return name in HOW_TO_LEARN or not (chooses_data(name) or name.startswith("data."))
+
+
+def with_data_sets(runs: Sequence[RunRecord], configs: Mapping[str, Any]) -> list[RunRecord]:
+    """Names the data set of each run if there are several.
+
+    Two runs have the same data if their fingerprints are equal, and the options that choose target and parts.
+    """
+    # Data that are drawn by the seed differ from seed to seed, and are the same problem.
+    is_drawn = any("${seed}" in str(as_mapping(config).get("data")) for config in configs.values())
+    prints = ["" if is_drawn else str(as_mapping(r.manifest.get("data")).get("fingerprint") or "") for r in runs]
+    settings = [key_of({name: v for name, v in run.entry.values.items() if name not in SEEDS}) for run in runs]
+    chosen = [key_of({name: v for name, v in run.entry.values.items() if chooses_data(name)}) for run in runs]
+    # Jobs that have not begun have no fingerprint, and those of their values or their data.
+    known: dict[Any, str] = {}
+    for keys in (chosen, settings):
+        known |= {key: print for key, print in zip(keys, prints, strict=True) if print}
+    by_data: dict[Any, list[RunRecord]] = defaultdict(list)
+    for run, print, setting, choice in zip(runs, prints, settings, chosen, strict=True):
+        by_data[choice, print or known.get(setting, known.get(choice, ""))].append(run)
+    if len(by_data) < 2:
+        return list(runs)
+    names = {key: _name(those) for key, those in by_data.items()}
+    found: dict[int, RunRecord] = {}
+    for key, those in by_data.items():
+        # Equal names of different data: a file was replaced between two launches.
+        is_changed = sum(name == names[key] for name in names.values()) > 1
+        version = f"fingerprint {key[1][:SHORT] or 'unknown'}" if is_changed else ""
+        full = ", ".join(filter(None, (names[key], version)))
+        found |= {id(run): replace(run, data_set=full, data_version=version) for run in those}
+    return [found[id(run)] for run in runs]
+
+
+def _name(runs: Sequence[RunRecord]) -> str:
+    """Names the data of some runs by the options that they share, else by what their manifests say."""
+    values = {name: v for name, v in runs[0].entry.values.items() if not is_of_method(name)}
+    shared = {n: v for n, v in values.items() if {canonical(r.entry.values.get(n)) for r in runs} == {canonical(v)}}
+    if shared:
+        return ", ".join(f"{name}={value_text(value)}" for name, value in shared.items())
+    return next((str(name) for run in runs if (name := as_mapping(run.manifest.get("data")).get("name"))), "data")
+
+
+def shared_criterion(runs: Sequence[RunRecord]) -> Objective | None:
+    """Returns a metric by which runs with different losses can be compared; None if their losses are the same.
+
+    Where no metric is known of every run, it returns a criterion that none has, so that nothing is ranked.
+    """
+    losses: dict[str, set[Any]] = defaultdict(set)
+    for run in runs:
+        # Runs on different data are not compared anyway.
+        losses[run.data_set].add(key_of({n: value for n, value in run.entry.values.items() if chooses_loss(n)}))
+    if all(len(those) < 2 for those in losses.values()):
+        return None
+    valued = [run for run in runs if run.state == "finished" and LOSS in run.measured]
+    unknown = Objective("a metric that the losses share", "min")
+    return next((c for c in SHARED if all(c.metric in run.measured for run in valued)), unknown)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.sweeps.job_values import FOLD, SEEDS
+from mlplab.sweeps.search.outcomes import Bound, Objective
 
 if TYPE_CHECKING:
     from mlplab.sweeps.ledger import Entry
@@ -51,30 +52,6 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class Criterion:
-    """A metric with the direction that is better: `min` or `max`."""
-
-    metric: str
-    mode: str
-
-    @property
-    def sign(self) -> int:
-        """Returns the factor by which values are multiplied so that smaller is better."""
-        return -1 if self.mode == "max" else 1
-
-
-@dataclass(frozen=True)
-class Target(Criterion):
-    """A value of a metric that runs should reach."""
-
-    value: float = 0.0
-
-    def is_reached(self, values: Values) -> npt.NDArray[np.bool_]:
-        """Marks the values that reach the target; NaN never does. (N,) -> (N,)."""
-        return np.asarray(self.sign * values <= self.sign * self.value)
-
-
-@dataclass(frozen=True)
 class Finding:
     """One conclusion."""
 
@@ -92,13 +69,13 @@ class SweepRecord:
     asked: Mapping[str, Any]  # what sweep.json holds beside the jobs
     constants: list[str]  # overrides that all its jobs share
     configs: Mapping[str, Any]  # of some jobs, by job number
-    objectives: tuple[Criterion, ...]  # the first one ranks
-    target: Target | None
+    objectives: tuple[Objective, ...]  # the first one ranks
+    target: Bound | None
     # Arm (None outside a comparison) → name → values or range of a swept parameter.
     spaces: Mapping[str | None, Mapping[str, Mapping[str, Any]]]
     runs: list[RunRecord]  # by job number
     n_unreadable: int = 0  # entries of sweep.json that describe no job
-    replaced: Criterion | None = None  # the objective asked for, where its runs have several losses
+    replaced: Objective | None = None  # the objective asked for, where its runs have several losses
     told: Sequence[Finding] = ()  # what was noticed while it was read
 
     @property
@@ -112,7 +89,7 @@ class SweepRecord:
         return "sources" in self.asked
 
     @property
-    def objective(self) -> Criterion:
+    def objective(self) -> Objective:
         return self.objectives[0]
 
     @property
@@ -126,13 +103,8 @@ class SweepRecord:
         """Lists the data sets if there are several, in the order of their first jobs."""
         return list(dict.fromkeys(run.data_set for run in self.runs if run.data_set))
 
-    def spaces_of(self, name: str) -> list[Mapping[str, Any]]:
-        """Returns the spaces of a parameter: one for each arm that has it."""
-        return [spaces[name] for spaces in self.spaces.values() if name in spaces]
 
-
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """A metric over the seeds of a setting."""
 
     values: tuple[float, ...]

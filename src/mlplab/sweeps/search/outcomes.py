@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mlplab.runs.files import read_json
 from mlplab.runs.run_reading import read_result, read_state
@@ -14,7 +15,7 @@ OF_RUNS = ("parameters", "seconds", "epochs")
 
 @dataclass(frozen=True)
 class Objective:
-    """A value that a search minimizes or maximizes.
+    """A value that is minimized or maximized.
 
     Attributes:
         metric: a validation metric, or one of `OF_RUNS`.
@@ -24,16 +25,21 @@ class Objective:
     metric: str
     mode: str
 
+    @property
+    def sign(self) -> int:
+        """Returns the factor by which values are multiplied so that smaller is better."""
+        return -1 if self.mode == "max" else 1
+
 
 @dataclass(frozen=True)
-class Constraint(Objective):
-    """A bound that a trial must keep to be ranked: values of `min` are at most `value`, those of `max` at least."""
+class Bound(Objective):
+    """A constraint of trials, or the target of runs: `min` is at most `value`, and `max` at least."""
 
     value: float = 0.0
 
-    def excess(self, found: float) -> float:
-        """Returns by how much a value violates the bound; 0 or less if it keeps it."""
-        return found - self.value if self.mode == "min" else self.value - found
+    def excess(self, found: Any) -> Any:
+        """Returns by how much a value, or each of an array, violates the bound; 0 or less if it keeps it."""
+        return self.sign * (found - self.value)
 
     def __str__(self) -> str:
         """Formats the bound: `parameters ≤ 10000`."""
@@ -58,7 +64,7 @@ class Outcome:
 
 
 def read_outcome(
-    directories: Sequence[Path], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+    directories: Sequence[Path], objectives: Sequence[Objective], constraints: Sequence[Bound] = ()
 ) -> Outcome | None:
     """Averages the values over a trial's jobs, one for each seed; returns None while a job has not ended."""
     states = [read_state(directory) for directory in directories]

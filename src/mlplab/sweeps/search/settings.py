@@ -12,7 +12,7 @@ from mlplab.errors import UserError
 from mlplab.rules import is_number, shown
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS
-from mlplab.sweeps.search.outcomes import OF_RUNS, Constraint, Objective
+from mlplab.sweeps.search.outcomes import OF_RUNS, Bound, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
 from mlplab.sweeps.search.space import Space, grid_of
 
@@ -75,7 +75,7 @@ class SearchSettings:
     pruner_options: dict[str, Any]
     objectives: tuple[Objective, ...]
     seeds: tuple[int, ...] = ()
-    constraints: tuple[Constraint, ...] = ()
+    constraints: tuple[Bound, ...] = ()
 
     def build_sampler(self, space: Space) -> "BaseSampler":
         """Builds a new sampler.
@@ -211,7 +211,7 @@ def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ..
     return tuple(Objective(str(metric), str(direction)) for metric, direction in objectives.items())
 
 
-def _constraints(constraints: Any) -> tuple[Constraint, ...]:
+def _constraints(constraints: Any) -> tuple[Bound, ...]:
     requirement = f"hydra.sweeper.constraints must map val/… or one of {', '.join(OF_RUNS)} to a number"
     example = "hydra.sweeper.constraints={parameters:10000}"
     if not isinstance(constraints, Mapping | None):
@@ -222,5 +222,5 @@ def _constraints(constraints: Any) -> tuple[Constraint, ...]:
             raise UserError(requirement, f"{metric}: {shown(value)}", example)
         # Of what is good when large a number is the least, else the most.
         mode = "min" if metric in OF_RUNS else direction_of("constraint", str(metric), None)
-        found.append(Constraint(str(metric), mode, float(value)))
+        found.append(Bound(str(metric), mode, float(value)))
     return tuple(found)

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,22 +12,20 @@ from mlplab.errors import printable
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS, key_of
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target, Values
-from mlplab.sweeps.reading.time_to_target import TimeToTarget, time_to_target
+from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, SweepRecord, Values
+from mlplab.sweeps.search.outcomes import Bound, Objective
 
 FAILED = ("failed", "diverged", "damaged")
-UNRANKED = ("pruned", "infeasible")
-"""States of runs with a value that is none of a finished, allowed run."""
+UNRANKED = ("pruned", "infeasible")  # states of runs with a value that is none of a finished, allowed run
+VALUELESS = 3  # first part of the sort key of a setting that has no value of any kind
 
-VALUELESS = 3
-"""First part of the sort key of a setting that has no value of any kind."""
-
+# Titles of the tables, by stage.
 TITLES = {
     "search": "The search",
     "rerun": "The best once more, on other seeds",
     "default": "Nothing tuned, on those seeds",
 }
-"""Titles of the tables, by stage."""
+UNITS = ("seconds", "steps", "epochs")
 
 RULE = (
     "Settings are ranked by the mean over their finished runs, on each data set by themselves. Those with a run that "
@@ -42,7 +40,7 @@ class Setting:
 
     values: Mapping[str, Any]  # swept values, without the seeds
     runs: tuple[RunRecord, ...]  # by job number; of several that finished on the same seeds only the first
-    objective: Criterion  # the one that ranks
+    objective: Objective  # the one that ranks
     names: Mapping[str, str]  # parameter → short name
     rank: int = 0  # within its stage and data set, from 1; 0 before ranking
 
@@ -107,7 +105,7 @@ class Setting:
         """Returns a test metric over the finished runs that have it."""
         return Spread(tuple(run.test[metric] for run in self.finished if metric in run.test))
 
-    def time_to(self, target: Target | None) -> TimeToTarget | None:
+    def time_to(self, target: Bound | None) -> "TimeToTarget | None":
         """Returns how long its runs took to reach a target; None without a target or without a run that ended."""
         return time_to_target(self.runs, target) if target is not None else None
 
@@ -135,6 +133,36 @@ class Setting:
         ended = [run for run in self.runs if not self._ranked and run.state in ("finished", *UNRANKED)]
         mean = Spread(tuple(run.measured[metric] for run in ended if metric in run.measured)).mean
         return (VALUELESS, 0.0) if mean is None else (VALUELESS - 1, sign * mean)
+
+
+class TimeToTarget(NamedTuple):
+    """Times of runs to reach a target; a run that missed it counts as infinite."""
+
+    n: int  # runs
+    hits: int  # runs that reached it
+    median: dict[str, float]  # by `UNITS`, over all runs; infinite if half of them missed
+
+
+def time_to_target(runs: Sequence[RunRecord], target: Bound) -> TimeToTarget | None:
+    """Measures when runs that have ended first reached a target; None without such runs.
+
+    A run that failed or diverged has missed it, unless it had reached it before.
+    """
+    ended = [run for run in runs if run.state in ("finished", *UNRANKED, "diverged", "failed")]
+    times = np.array([time_of(run, target) for run in ended]).reshape(-1, len(UNITS))
+    # With misses as infinity the median needs no model of how long they would have taken.
+    median = dict(zip(UNITS, np.median(times, axis=0).tolist(), strict=True)) if ended else {}
+    return TimeToTarget(len(ended), int(np.isfinite(times[:, 0]).sum()), median) if ended else None
+
+
+def time_of(run: RunRecord, target: Bound) -> tuple[float, float, float]:
+    """Returns seconds, steps and epochs until a run reached a target; infinite if it did not."""
+    curve = run.curves.get(target.metric)
+    # NaN, where the metric was not finite, reaches nothing.
+    reached = [] if curve is None else np.flatnonzero(target.excess(curve.values) <= 0).tolist()
+    if curve is None or not reached:
+        return np.inf, np.inf, np.inf
+    return float(curve.seconds[reached[0]]), float(curve.steps[reached[0]]), float(curve.epochs[reached[0]])
 
 
 def settings_of(sweep: SweepRecord) -> list[Setting]:
@@ -206,7 +234,7 @@ def judged(settings: Sequence[Setting]) -> list[Setting]:
     return reruns if len(valued(reruns)) > 1 else contenders(settings)
 
 
-def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -> list[Setting]:
+def pareto_front(settings: Sequence[Setting], objectives: Sequence[Objective]) -> list[Setting]:
     """Selects the settings that no other one of its data set improves on in every objective, by the first one.
 
     Equal ones are all on the front; settings without a value of some objective are not.

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from sweeps.making import COMPARISON, comparison, job, write_sweep
 
-from mlplab.sweeps.reading.best_jobs import rank_jobs
+from mlplab.sweeps.best_jobs import rank_jobs
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 from sweeps.making import comparison, job, write_sweep
 
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.ranked_settings import Setting, contenders, pareto_front, settings_of, short_names
+from mlplab.sweeps.reading.settings import Setting, contenders, pareto_front, settings_of, short_names
 from mlplab.sweeps.reading.sweep_reading import read_sweep
-from mlplab.sweeps.reading.sweep_records import Criterion
+from mlplab.sweeps.search.outcomes import Objective
 
 
 def settings(directory: Path, jobs: list[dict], **asked: object) -> list[Setting]:
@@ -111,7 +111,7 @@ def test_the_front_holds_what_nothing_betters_in_all(tmp_path: Path) -> None:
     points = {0: (0.1, 0.5), 1: (0.2, 0.9), 2: (0.3, 0.8), 3: (0.4, 0.95), 4: (0.2, 0.9), 5: (0.1, 0.4)}
     jobs = [job(n, {"a": n}, loss, also={"val/f1": f1}) for n, (loss, f1) in points.items()]
     jobs.append(job(6, {"a": 6}, 0.01))  # has no f1
-    objectives = (Criterion("val/loss", "min"), Criterion("val/f1", "max"))
+    objectives = (Objective("val/loss", "min"), Objective("val/f1", "max"))
     front = pareto_front(settings(tmp_path, jobs), objectives)
     assert [setting.values["a"] for setting in front] == [0, 1, 4, 3]
     assert pareto_front([], objectives) == []
