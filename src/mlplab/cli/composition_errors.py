@@ -31,6 +31,12 @@ from mlplab.rules import shown
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
 """Choice → extra of this package that installs what the choice needs."""
 
+MEANT_FLAGS = {
+    "help": "--help", "list": "--help", "ls": "--help", "choices": "--help", "options": "--help", "-?": "--help",
+    "version": "--version", "-v": "--version", "-V": "--version",
+}  # fmt: skip
+"""Word or flag of other programs → the flag that does it here."""
+
 OPTIONAL_GROUPS = ("experiment", "debug", "module")
 """Groups without a required choice."""
 
@@ -67,6 +73,8 @@ def require_known_flags(words: Sequence[str], conf: Path) -> None:
     if not first.startswith("-"):
         # argparse takes them from one place only.
         raise UserError("overrides must stand side by side", f"flags stand before {first}", "the flags first")
+    if first in MEANT_FLAGS:
+        raise UserError("flags must be those of --hydra-help", first, MEANT_FLAGS[first])
     name, equals, value = first.lstrip("-").partition("=")
     # Of those with one letter, every one would be near to -lr.
     flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
@@ -171,20 +179,22 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
 
 def _meant_by(word: str, conf: Path) -> str:
     """Suggests what somebody meant by a word without "=", from what stands behind it on the command line."""
-    if word in ("help", "version"):
-        return command("train.py", f"--{word}")
+    if word in MEANT_FLAGS:
+        return command("train.py", MEANT_FLAGS[word])
     if word in ("train", "run", "fit"):
         return command("train.py")
     words = [*sys.argv[1:], "", ""]
     behind = [one for one in words[words.index(word) + 1 :] if one != "="] if word in words else [""]
     value = behind[0] if "=" not in behind[0] and not behind[0].startswith("-") else ""
+    word, _, attached = word.partition(":")  # as YAML has it: optimizer.lr: 0.1
+    value = attached or value
     if word == "resume":
         return f"resume={value or 'logs/runs/NAME'}"
     groups = [group.name for group in sorted(conf.iterdir()) if (group / f"{word.lower()}.yaml").is_file()]
     if groups:
         return f"{groups[0]}={word.lower()}"
     with initialize_config_dir(str(conf), version_base="1.3"):
-        key = nearest_key(word.rstrip(":"), _keys_with([]))
+        key = nearest_key(word, _keys_with([]))
     return f"{key}={value or '…'}" if key else command("train.py", "--help")
 
 
