@@ -110,6 +110,12 @@ def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(
     assert str(told).startswith("optimizer.momentum must be an option of each choice, but optimizer=adam has none")
 
 
+@pytest.mark.parametrize("word", ["experiment=null", "experiment=null,circles", "debug=None", "scheduler=off"])
+def test_a_choice_of_nothing_is_called_none(word: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
+    assert explain_composition_error(HydraException(), [word], root / "conf").hint == f"{word.partition('=')[0]}=none"
+
+
 def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
     words = of_each_choice(["-m", "optimizer=momentum,nesterov", "optimizer.momntum=0.5"], root / "conf")

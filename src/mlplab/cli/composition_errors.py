@@ -37,9 +37,6 @@ MEANT_FLAGS = {
 }  # fmt: skip
 """Word or flag of other programs → the flag that does it here."""
 
-OPTIONAL_GROUPS = ("experiment", "debug", "module")
-"""Groups without a required choice."""
-
 OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
 """Endings of names whose value is a list."""
 
@@ -245,7 +242,7 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
         group = override.key_or_group
         choices = _choices(group) if group else []
         for value in _values(override) if choices else []:
-            if isinstance(value, list) or str(value) in choices or (value is None and group in OPTIONAL_GROUPS):
+            if isinstance(value, list) or str(value) in choices:
                 continue
             if f"{group}={value}" in OF_EXTRAS:
                 hint = install(OF_EXTRAS[f"{group}={value}"])

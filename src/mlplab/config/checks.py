@@ -190,7 +190,7 @@ def _select(config: DictConfig, key: str, default: Any = None) -> Any:
 def _callbacks_of(config: DictConfig) -> dict[str, Any]:
     """Returns the callbacks by their place, `callbacks.NAME` → `_target_`, or None."""
     node = config.get("callbacks")
-    places = [f"callbacks.{name}" for name in node] if isinstance(node, DictConfig) else []
+    places = [f"callbacks.{name!s}" for name in node] if isinstance(node, DictConfig) else []
     return {place: _select(config, f"{place}._target_") for place in places}
 
 
