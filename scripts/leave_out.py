@@ -54,18 +54,23 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
         remove_empty(root / file, root)
     words = [word for name in gone for word in parts[name].get("words", [])]
     mention = mentions([*files, *folders_of(files, root)], choices, words)
+    n_changed = 0
     for path in sorted(path for pattern in TEXTS for path in root.glob(pattern)):
-        text = without_marked(path.read_text(encoding="utf-8"), gone)
+        before = path.read_text(encoding="utf-8")
+        text = without_marked(before, gone)
         if path.suffix == ".md":
             text = without_mentions(text, mention, root)
         elif path.suffix == ".yaml":
             # The help is a text as a whole.
             text = without_comments(text, mention, "" if path.parent.name == "help" else COMMENT_OR_DEFAULT)
         path.write_text(text, encoding="utf-8")
+        n_changed += text != before
     for path in (root / "docs").glob("*.ipynb"):
         path.write_text(without_cells(path.read_text(encoding="utf-8"), gone), encoding="utf-8")
     shorten_list(root / LIST, gone, root)
-    print(f"left out {', '.join(gone)}: {len(files)} files are gone")
+    print(
+        f"left out {', '.join(gone)}: {len(files)} files are gone, and lines of {n_changed} others, which git diff shows"
+    )
     return 0
 
 
