@@ -68,9 +68,7 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
     for path in (root / "docs").glob("*.ipynb"):
         path.write_text(without_cells(path.read_text(encoding="utf-8"), gone), encoding="utf-8")
     shorten_list(root / LIST, gone, root)
-    print(
-        f"left out {', '.join(gone)}: {len(files)} files are gone, and lines of {n_changed} others, which git diff shows"
-    )
+    print(f"left out {', '.join(gone)}: {len(files)} files are gone, and lines of {n_changed} others: see git diff")
     return 0
 
 
