@@ -115,7 +115,14 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
 
 def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
     """Returns the rules that hold for some classes: group, or `callbacks.NAME` → the `_target_` there, or None."""
-    rules = dict(RULES)
+    of_callbacks = {
+        f"{place}.{name}": rule
+        for place, target in targets.items()
+        if place.startswith("callbacks.")
+        for name, rule in rules_of_callback(target).items()
+    }
+    # First, as other values may refer to these: `max_steps` of a range test.
+    rules = of_callbacks | RULES
     # Classes of the user's own may mean other things by the same names.
     if targets.get("model") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
@@ -128,9 +135,6 @@ def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
         rules["data.path"] = FILE
     if str(targets.get("optimizer")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
-    for place, target in targets.items():
-        if place.startswith("callbacks."):
-            rules.update({f"{place}.{name}": rule for name, rule in rules_of_callback(target).items()})
     # Code of one's own is asked for its signature once it is imported.
     own = tuple(f"{group}." for group in ("loss", "scheduler") if targets.get(group) is not None)
     return {key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(own)}
