@@ -4,7 +4,9 @@
     python scripts/evaluate.py run=logs/runs/… data.path=other.csv
 
     run=DIRECTORY      of the run, or one of its checkpoints
-    data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
+    data.path=FILE     rows with the target's column, of which those without a target are left out and counted;
+                       without it, a part of the data that the run was trained on. The next nine say how the file is
+                       written, where detection takes the wrong one
     data.delimiter=…   the character between values, or comma, semicolon, tab, blank, bar
     data.quote=…       double, single, none
     data.header=…      true or false: whether the first line names the columns
@@ -15,12 +17,11 @@
     data.date_format=… such as '"%d/%m/%Y"'
     data.missing_values=[…]  texts that stand for a missing value, beside those of training
     accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
-    part=test          that part: train, val or test
+    part=test          of the data that the run was trained on: train, val or test
     out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
     --json             the same as one JSON document on standard output, and nothing else
 
-Rows without a target are left out and counted. Options that begin with data. say how the file is written, where
-detection takes the wrong one.
+Metrics are those of training, in the unit of the target.
 """
 
 import sys
@@ -32,7 +33,7 @@ from mlplab.engine.startup import quick_imports
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
-    "data.path": Option("path", example="other.csv"),
+    "data.path": Option("path", example="other.csv", part="tables"),
     "part": Option(default="test", choices=("train", "val", "test")),
     "out": Option("path", example="evaluation"),
     **WRITTEN,

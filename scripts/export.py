@@ -27,7 +27,7 @@ OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
     "format": Option(example="onnx", is_required=True, choices=FORMATS),
     "out": Option("path", example="model.onnx"),
-    "data.path": Option("path", example="rows.csv"),
+    "data.path": Option("path", example="rows.csv", part="tables"),
     "overwrite": Option("switch", False),
     **WRITTEN,
     **JSON,

@@ -19,11 +19,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LIST = "scripts/parts.toml"
 
-MARKED = ("pyproject.toml", "Makefile", "conf/**/*.yaml", "README.md", "docs/*.md")
-"""Texts that have marks."""
+TEXTS = ("pyproject.toml", "Makefile", "conf/**/*.yaml", "README.md", "docs/*.md")
+"""Texts that speak of parts."""
 
 COMMENT = r"(?:<!-- {0} -->|# {0}$)"
 """A mark in Markdown, and at the end of a line elsewhere."""
+
+COMMENT_OR_DEFAULT = r"\s*(?:#|- )"
+"""Begins the lines of settings that may go: a value is needed by others."""
+
+UNIT = r"(\n{2,}|\n(?=[ ]*(?:[-*]|\d+\.) |\||#|<!--))"
+"""Separates paragraphs, items of lists and rows of tables."""
+
+SENTENCE = r'(?:(?<=[.!?])|(?<=[.!?]\*\*)|(?<=[.!?]\)))(\s+)(?=[A-Z`\[*("])'
+"""Separates sentences."""
 
 
 def main(names: Sequence[str], root: Path = ROOT) -> int:
@@ -45,17 +54,21 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
         remove_empty(root / file, root)
     words = [word for name in gone for word in parts[name].get("words", [])]
     mention = mentions([*files, *folders_of(files, root)], choices, words)
-    for path in sorted(path for pattern in MARKED for path in root.glob(pattern)):
-        text = without_marked(path.read_text(encoding="utf-8"), gone)
+    n_changed = 0
+    for path in sorted(path for pattern in TEXTS for path in root.glob(pattern)):
+        before = path.read_text(encoding="utf-8")
+        text = without_marked(before, gone)
         if path.suffix == ".md":
-            text = without_lines(text, mention, root)
-        elif path.parent.name == "help":  # a text that is shown, in which a mark would be too
-            text = "".join(line for line in text.splitlines(keepends=True) if not mention.search(line))
+            text = without_mentions(text, mention, root)
+        elif path.suffix == ".yaml":
+            # The help is a text as a whole.
+            text = without_comments(text, mention, "" if path.parent.name == "help" else COMMENT_OR_DEFAULT)
         path.write_text(text, encoding="utf-8")
+        n_changed += text != before
     for path in (root / "docs").glob("*.ipynb"):
         path.write_text(without_cells(path.read_text(encoding="utf-8"), gone), encoding="utf-8")
     shorten_list(root / LIST, gone, root)
-    print(f"left out {', '.join(gone)}: {len(files)} files are gone")
+    print(f"left out {', '.join(gone)}: {len(files)} files are gone, and lines of {n_changed} others: see git diff")
     return 0
 
 
@@ -98,40 +111,86 @@ def remove_empty(file: Path, root: Path) -> None:
 
 
 def without_marked(text: str, gone: Sequence[str]) -> str:
-    """Takes away what stands between the marks of a part, and lines with its mark."""
+    """Takes away the lines between the marks of a part, and lines with its mark."""
     for name in gone:
         begin, end = COMMENT.format(f"begin {name}"), COMMENT.format(f"end {name}")
-        # Marks on lines of their own go with their lines, others with the blank before them.
         text = re.sub(rf"^[ ]*{begin}\n(?:.*\n)*?[ ]*{end}\n\n?", "", text, flags=re.MULTILINE)
-        text = re.sub(rf" ?{begin}.*?{end}", "", text, flags=re.DOTALL | re.MULTILINE)
-        text = re.sub(rf"^.*{COMMENT.format(f'only (?:[a-z]+ )*{name}(?: [a-z]+)*')}.*\n", "", text, flags=re.MULTILINE)
-    return re.sub(r"<!-- begin ([a-z]+) --><!-- end \1 -->", "", text)
+        text = re.sub(rf"^.*{COMMENT.format(f'only {name}')}\n", "", text, flags=re.MULTILINE)
+    return text
 
 
 def mentions(paths: Sequence[str], choices: Sequence[str], words: Sequence[str]) -> re.Pattern[str]:
     """Matches text that names a path or a choice that is gone, or has one of the words of a part."""
     # Without a slash, the name of a folder is a word like any other.
-    names = [re.escape(name) for path in paths for name in {path, path.removeprefix("src/mlplab/")} if "/" in name]
-    return re.compile("|".join([rf"(?<![\w./-])(?:{'|'.join([*names, *map(re.escape, choices)])})(?![\w-])", *words]))
+    bases = ("", "src/mlplab/", "conf/", "docs/")
+    names = [re.escape(name) for path in paths for name in {path.removeprefix(base) for base in bases} if "/" in name]
+    pages = [rf"\]\({re.escape(Path(path).name)}[)#]" for path in paths if path.startswith("docs/")]  # within docs/
+    chosen = [re.escape(choice).replace("=", "(?:=|: )") for choice in choices]  # `GROUP: CHOICE` in a list of defaults
+    return re.compile("|".join([rf"(?<![\w./-])(?:{'|'.join([*names, *chosen])})(?![\w-])", *pages, *words]))
 
 
-def without_lines(page: str, mention: re.Pattern[str], root: Path) -> str:
-    """Takes away the lines of code and the rows of tables that mention what is gone."""
+def without_mentions(page: str, mention: re.Pattern[str], root: Path) -> str:
+    """Takes away the sentences, items, rows of tables and lines of commands that mention what is gone."""
     parts = re.split(r"^(```.*?\n.*?^```\n)", page, flags=re.MULTILINE | re.DOTALL)
-    parts[::2] = [
-        "".join(line for line in part.splitlines(keepends=True) if not (line.startswith("|") and mention.search(line)))
-        for part in parts[::2]
-    ]
+    parts[::2] = [without_sentences(part, mention) for part in parts[::2]]
     for place in range(1, len(parts), 2):
         first, *lines, last = parts[place].splitlines(keepends=True)
         if any(line.startswith("train.py  ") for line in lines):
             kept = list(lines_of_tree(lines, root))
-        else:
+        elif first.startswith(("```bash", "```text")):
             kept = [line for group in commands(lines) if not mention.search("".join(group)) for line in group]
+        else:  # code, of which lines are needed by others
+            kept = lines
         parts[place] = "".join([first, *kept, last]) if any(map(str.strip, kept)) else ""
         if not parts[place]:
             parts[place + 1] = parts[place + 1].removeprefix("\n")
     return "".join(parts)
+
+
+def without_comments(settings: str, mention: re.Pattern[str], beginning: str = COMMENT_OR_DEFAULT) -> str:
+    """Takes away the lines of YAML that mention what is gone, if they begin so."""
+    lines = settings.splitlines(keepends=True)
+    return "".join(line for line in lines if not (mention.search(line) and re.match(beginning, line)))
+
+
+def without_sentences(prose: str, mention: re.Pattern[str]) -> str:
+    """Takes away the sentences that mention what is gone, and rows of tables as a whole."""
+    kept = ""
+    units = re.split(UNIT, prose)
+    for unit, gap in zip(units[::2], [*units[1::2], ""], strict=True):
+        bullet = re.match(r"\s*(?:(?:[-*]|\d+\.) )?", unit)[0]  # type: ignore[index]  # it matches anything
+        sentences = re.split(SENTENCE, unit.removeprefix(bullet))
+        rest = [
+            (blank, sentence)
+            for blank, sentence in zip(["", *sentences[1::2]], sentences[::2], strict=True)
+            if not mention.search(sentence)
+        ]
+        if unit.startswith("|"):
+            text = without_items(unit, mention)
+        elif rest:
+            text = bullet + "".join(blank + sentence for blank, sentence in rest).removeprefix(rest[0][0])
+        else:
+            text = ""
+        if text:
+            kept += text + gap
+        elif len(gap) > len("\n") and kept and not kept.endswith("\n\n"):
+            kept += "\n"  # after the last item of a list or row of a table
+    return kept
+
+
+def without_items(row: str, mention: re.Pattern[str]) -> str:
+    """Takes names that are gone out of a row whose cells list `names`; returns nothing if it speaks of what is gone."""
+    if not mention.search(row):
+        return row
+    cells = row.removeprefix("| ").removesuffix(" |").split(" | ")
+    for place, cell in enumerate(cells):
+        items = re.split("[,;] ", cell)
+        rest = [item for item in items if not mention.search(item)]
+        if len(rest) < len(items) and rest and all(re.match("`[^`]+`(?!:)", item) for item in {*items} - {*rest}):
+            cells[place] = ", ".join(rest)
+        elif len(rest) < len(items):
+            return ""
+    return f"| {' | '.join(cells)} |"
 
 
 def without_cells(notebook: str, gone: Sequence[str]) -> str:

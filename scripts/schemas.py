@@ -152,8 +152,8 @@ def _of_group(group: str, choices: Mapping[str, Any], own: Any) -> Schema:
 
 def _kind(group: str, kind: str, name: str, given: set[str]) -> Kind:
     """Finds the options of a class or a named choice, which files give some of."""
-    rules = SWEEP_RULES if group.startswith("hydra/") else rules_for({group: name} if kind == "_target_" else {})
     prefix = group.replace("/", ".")
+    rules = SWEEP_RULES if group.startswith("hydra/") else rules_for({prefix: name} if kind == "_target_" else {})
     function = _found(name) if kind == "_target_" else _named(group, name)
     parameters = {} if function is None else parameters_of(function)
     if group == "loss" and kind == "name":

@@ -605,10 +605,10 @@ within an epoch.
 |---|---|---|---|
 {_rows(callbacks, with_resumes=True)}
 
-A finder searches before the run begins, with data, a network and a Trainer of its own. What it finds is printed, stands
-as `found` in manifest.json and result.json, and in runs.csv of a report. The run that follows is the one that is given
-this value. A resumed run takes it from its manifest. LearningRateFinder takes the steepest slope over the rate, which
-noise gives to tiny rates: `min_lr: 0.0001` leaves them out.
+A finder searches before the run begins, with data, a network and a Trainer of its own. What it finds is printed and
+stands as `found` in manifest.json and result.json. A report has it in runs.csv. The run that follows is the one that is
+given this value. A resumed run takes it from its manifest. LearningRateFinder takes the steepest slope over the rate,
+which noise gives to tiny rates: `min_lr: 0.0001` leaves them out.
 
 ## Flags of the Trainer
 

@@ -35,7 +35,7 @@ def test_a_row_says_what_the_case_does(tmp_path: Path, name: str) -> None:
             assert outcome.resumes in text
 
 
-@needs("tables", "sweeps")
+@needs("tables", "sweeps", "report")
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the page tells what a machine without a GPU refuses")
 def test_the_page_is_what_all_cases_do(tmp_path: Path) -> None:

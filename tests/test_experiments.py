@@ -12,7 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-EXPERIMENTS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"))
+FILES = (Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml")
+EXPERIMENTS = sorted(path.stem for path in FILES if path.stem != "none")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not beside the project")

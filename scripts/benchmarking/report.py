@@ -40,11 +40,11 @@ where and in how many minutes that was. Machines differ, and a shared one is nev
 
 Each contestant has a process of its own. They train the same network on the same rows with the same batch size, Adam
 and number of epochs, one after the other, `rounds` (5) times over after a round that is not counted (S and S128,
-which take a fraction of a second, three times as often; sweeps at most three). "This template" is `python train.py`
-as it comes: TensorBoard, checkpoints, early stopping, validation with its scores after every epoch, and progress, all
-on and all counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at every step, Rich's
-bar, PyTorch's own collating. The loops, scikit-learn, skorch and Keras only train. The best loop has its tensors in
-memory, takes rows by `index_select`, uses the fused Adam and logs nothing.
+which take a fraction of a second, three times as often; K1 to K512 at most three times). "This template" is
+`python train.py` as it comes: TensorBoard, checkpoints, early stopping, validation with its scores after every epoch,
+and progress, all on and all counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at
+every step, Rich's bar, PyTorch's own collating. The loops, scikit-learn, skorch and Keras only train. The best loop
+has its tensors in memory, takes rows by `index_select`, uses the fused Adam and logs nothing.
 
 µs per step: the median. To the best loop: the median of the ratios in the same round, with the least and the most.
 First step: seconds from the start of the process until the first step is about to be made. Command: seconds from there

@@ -25,7 +25,9 @@ from mlplab.errors import UserError
         ("--lr 0.1", "optimizer.lr=0.1"),
         ("--epochs --cfg job", "trainer.max_epochs=…"),
         ("--config", "--config-dir"),
+        ("--optimizer adam", "optimizer=adam"),
         ("-x", "--help"),
+        ("-v", "--version"),
         ("--cfg foo", "--cfg job"),
         ("--cfg", "--cfg job"),
         ("seed=1 --package", "--help"),
@@ -65,6 +67,9 @@ def test_a_name_that_hydra_lacks_is_refused() -> None:
         ("optimizer.lr 0.1", "optimizer.lr=0.1"),
         ("optimizer.lr = 0.1", "optimizer.lr=0.1"),
         ("lr: 0.1", "optimizer.lr=0.1"),
+        ("optimizer.lr:0.1", "optimizer.lr=0.1"),
+        ("optimizer adam", "optimizer=adam"),
+        ("list", "train.py --help"),
         ("seed", "seed=…"),
         ("adam", "optimizer=adam"),
         ("help", "train.py --help"),
@@ -103,6 +108,12 @@ def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(
     words = of_each_choice(["-m", f"optimizer={choices}", "optimizer.momentum=0.5"], root / "conf")
     told = explain_composition_error(HydraException(), words[1:], root / "conf")
     assert str(told).startswith("optimizer.momentum must be an option of each choice, but optimizer=adam has none")
+
+
+@pytest.mark.parametrize("word", ["experiment=null", "experiment=null,circles", "debug=None", "scheduler=off"])
+def test_a_choice_of_nothing_is_called_none(word: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
+    assert explain_composition_error(HydraException(), [word], root / "conf").hint == f"{word.partition('=')[0]}=none"
 
 
 def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

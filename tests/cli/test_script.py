@@ -11,8 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.cli.script import EXIT_INTERRUPTED, EXIT_REFUSED, JSON, Option, Result, parse_options, run_script
+from mlplab.cli.script import (
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    JSON,
+    Option,
+    Result,
+    help_for,
+    parse_options,
+    run_script,
+)
 from mlplab.errors import UserError
+from mlplab.parts import PARTS
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
@@ -127,6 +137,41 @@ def test_whatever_is_typed_is_read_or_refused(typed: list[str]) -> None:
     except UserError:
         return
     assert settings.keys() == OPTIONS.keys()
+
+
+HELP = """Does it.
+
+    python scripts/do.py run=a
+    python scripts/do.py run=a data.path=b.csv
+
+    run=DIRECTORY      of the run
+    data.path=FILE     rows; without it,
+                       others
+    data.quote=…       how they are written
+    out=FILE           where
+    --json             as JSON
+
+More.
+"""
+
+
+def test_an_option_of_a_part_that_was_left_out_is_refused_and_missing_in_the_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {
+        "run": Option("path"), "data.path": Option("path", part="tables"), "data.quote": Option(), "out": Option(),
+    }  # fmt: skip
+    # The place of a part decides whether it is there.
+    monkeypatch.setitem(PARTS, "tables", "config")
+    assert help_for(HELP, options) == HELP.strip()
+    monkeypatch.setitem(PARTS, "tables", "gone")
+    del options["data.quote"]
+    lines = HELP.strip().splitlines()
+    assert help_for(HELP, options).splitlines() == [*lines[:3], *lines[4:6], *lines[9:]]
+    with pytest.raises(UserError, match=r"must have its part 'tables' for data\.path=b\.csv"):
+        parse_options(["data.path=b.csv"], options)
+    with pytest.raises(UserError, match=r"options must be run=…, out=…, got data\.quote=x"):
+        parse_options(["data.quote=x"], options)
 
 
 # Running.

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import OmegaConf
 
+from mlplab import callbacks
 from mlplab.config.checks import _select, check, check_job_of_sweep
-from mlplab.config.config_rules import OPTIMIZER_RULES, RULES
+from mlplab.config.config_rules import CALLBACK_RULES, OPTIMIZER_RULES, RULES
 from mlplab.config.trainer_flags import STRATEGIES
 from mlplab.errors import UserError
+from mlplab.instantiation import annotations_of, members_of
 from mlplab.rules import shown
 
 REFUSED = [
@@ -148,6 +150,41 @@ def test_rules_of_the_optimizers_are_not_put_on_one_of_ones_own(make_config: Any
     check(make_config("optimizer._target_=my.Optimizer", "optimizer.lr=auto"))
 
 
+OPTIONS_OF_CALLBACKS = [(name, option) for name, rules in CALLBACK_RULES.items() for option in rules]
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS_OF_CALLBACKS)
+def test_numbers_of_callbacks_are_refused_whatever_the_callback_is_called(
+    make_config: Any, name: str, option: str
+) -> None:
+    package = "mlplab.callbacks" if hasattr(callbacks, name) else "lightning.pytorch.callbacks"
+    wrong = [-1, "abc", 0] if option == "every_n_epochs" else [-1, "abc"]
+    for value in wrong:
+        config = make_config(f"+callbacks.mine={{_target_: {package}.{name}, {option}: {value}}}")
+        with pytest.raises(UserError, match=rf"^callbacks\.mine\.{option} must be .*, got {value}; try "):
+            check(config)
+
+
+def test_every_number_of_a_callback_has_a_rule() -> None:
+    for name, callback in vars(callbacks).items():
+        if isinstance(callback, type) and name != "OwnModule":  # which conf/ does not choose
+            kinds = annotations_of(callback).items()
+            numbers = {option for option, kind in kinds if {int, float} & {*members_of(kind)}}
+            assert numbers == {*CALLBACK_RULES.get(name, {})}, name
+
+
+def test_rules_of_callbacks_are_not_put_on_one_of_ones_own(make_config: Any) -> None:
+    check(make_config("+callbacks.mine={_target_: my.Histograms, every_n_epochs: 0}"))
+
+
+def test_a_range_test_and_an_average_are_checked_whatever_they_are_called(make_config: Any) -> None:
+    average = "+callbacks.mine={_target_: mlplab.callbacks.averaging.StochasticWeightAverage, start_epoch: 30}"
+    with pytest.raises(UserError, match=r"^callbacks\.mine\.start_epoch must be below trainer.max_epochs"):
+        check(make_config(average, "trainer.max_epochs=20"))
+    with pytest.raises(UserError, match=r"^callbacks\.mine\.low must be below callbacks\.mine\.high"):
+        check(make_config("+callbacks.mine={_target_: mlplab.callbacks.LearningRateRange, low: 1, high: 0.1}"))
+
+
 def test_a_sweeps_job_must_be_on_one_machine(make_config: Any) -> None:
     check_job_of_sweep(make_config("trainer=ddp"))
     with pytest.raises(UserError, match="must each run on one machine"):
@@ -156,7 +193,8 @@ def test_a_sweeps_job_must_be_on_one_machine(make_config: Any) -> None:
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))
 def test_rules_answer_for_any_value(value: Any) -> None:
-    for rule in {**RULES, **OPTIMIZER_RULES}.values():
+    of_callbacks = {f"{name}.{option}": CALLBACK_RULES[name][option] for name, option in OPTIONS_OF_CALLBACKS}
+    for rule in {**RULES, **OPTIMIZER_RULES, **of_callbacks}.values():
         assert rule.holds(value) in (True, False)
     assert isinstance(shown(value), str)
 

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from mlplab.config.checks import rules_for
-from mlplab.config.config_rules import SWEEP_RULES
+from mlplab.config.config_rules import CALLBACK_RULES, SWEEP_RULES
 from mlplab.config.rule_schemas import schema_of_option, schema_of_rule
 from mlplab.parts import is_there
 
 OF_TABLES = {"data": "mlplab.data.table.table_source.table"} if is_there("tables") else {}
-RULES = rules_for({"model": "mlplab.models.MLP", "optimizer": "torch.optim.Adam", **OF_TABLES}) | SWEEP_RULES
+CALLBACKS = {f"callbacks.{name}": f"mlplab.callbacks.{name}" for name in CALLBACK_RULES}
+CLASSES = {"model": "mlplab.models.MLP", "optimizer": "torch.optim.Adam", **OF_TABLES, **CALLBACKS}
+RULES = rules_for(CLASSES) | SWEEP_RULES
 
 
 VALUES = st.one_of(

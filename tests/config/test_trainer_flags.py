@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from mlplab.config import trainer_flags
 from mlplab.config.checks import check
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES
+from mlplab.config.config_rules import CALLBACK_RULES, MLP_RULES, OPTIMIZER_RULES, RULES
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
 from mlplab.optimization.names import NEED_END
@@ -58,6 +58,9 @@ def test_every_value_of_the_optimizers_has_a_rule(make_config, root: Path) -> No
 def test_every_example_keeps_its_rule(make_config) -> None:  # type: ignore[no-untyped-def]
     from omegaconf import OmegaConf
 
-    for key, rule in {**RULES, **MLP_RULES, **OPTIMIZER_RULES}.items():
+    of_callbacks = {
+        f"{name}.{option}": rule for name, rules in CALLBACK_RULES.items() for option, rule in rules.items()
+    }
+    for key, rule in {**RULES, **MLP_RULES, **OPTIMIZER_RULES, **of_callbacks}.items():
         value = OmegaConf.to_container(OmegaConf.create(f"value: {rule.example}"))["value"]  # type: ignore[index,call-overload]
         assert rule.holds(value), key

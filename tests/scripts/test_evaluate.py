@@ -7,6 +7,8 @@ import pytest
 from inference.small_runs import change_card, save_run, table_options, train_run, write_houses
 from launching import run_program
 
+from mlplab.parts import is_there
+
 Script = Callable[..., SimpleNamespace]
 Mistake = Callable[..., str]
 
@@ -46,8 +48,9 @@ def test_every_part_can_be_looked_at(runs: Path, tmp_path: Path, script: Script,
 def test_help_is_shown(script: Script) -> None:
     done = script("evaluate", "--help")
     assert done.status == 0
-    for word in ("run=", "data.path=", "part=", "out="):
+    for word in ("run=", "part=", "out="):
         assert word in done.output
+    assert ("data." in done.output) is is_there("tables")
 
 
 @pytest.mark.parametrize(

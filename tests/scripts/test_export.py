@@ -12,6 +12,7 @@ from inference.small_runs import change_card, predict_file, save_run, table_opti
 
 from mlplab.config.commands import install
 from mlplab.inference.trained import load_run
+from mlplab.parts import is_there
 
 Script = Callable[..., SimpleNamespace]
 Mistake = Callable[..., str]
@@ -51,8 +52,9 @@ def test_rows_to_check_with_can_be_given(runs: Path, tmp_path: Path, script: Scr
 def test_help_is_shown(script: Script) -> None:
     done = script("export", "--help")
     assert done.status == 0
-    for word in ("run=", "format=", "out=", "data.path=", "overwrite=", "onnx", "torch_export", "safetensors"):
+    for word in ("run=", "format=", "out=", "overwrite=", "onnx", "torch_export", "safetensors"):
         assert word in done.output
+    assert ("data." in done.output) is is_there("tables")
 
 
 @pytest.mark.parametrize(

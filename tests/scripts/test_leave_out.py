@@ -113,6 +113,20 @@ def test_pages_link_and_name_nothing_that_is_gone(rest: tuple[Path, Path]) -> No
     assert not re.search(r":(?: <!--.*-->)?\n\n(?=[A-Z#])", (folder / "README.md").read_text(encoding="utf-8"))
 
 
+def test_pages_and_settings_say_nothing_of_a_part_that_is_gone(rest: tuple[Path, Path]) -> None:
+    folder, _ = rest
+    left = leave_out.parts_of(folder)
+    words = re.compile("|".join(word for name in {*LIST} - {*left} for word in LIST[name].get("words", ["a^"])))
+    for page in (folder / "README.md", *(folder / "docs").glob("*.md")):
+        # Code may use the words otherwise.
+        blocks = re.compile(r"^```(\w+).*?^```$", flags=re.MULTILINE | re.DOTALL)
+        text = blocks.sub(lambda m: m[0] if m[1] in ("bash", "text") else "", page.read_text(encoding="utf-8"))
+        assert not (found := words.search(text)), f"{page.name}: {text[found.start() - 80 : found.end() + 80]}"
+    for path in (folder / "conf").rglob("*.yaml"):
+        comments = re.findall(r"^\s*#.*", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert not words.search("\n".join(comments)), path
+
+
 def test_settings_and_the_list_name_nothing_that_is_gone(rest: tuple[Path, Path]) -> None:
     folder, whole = rest
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
@@ -141,10 +155,11 @@ def test_the_list_names_what_is_there() -> None:
 
 
 def test_every_mark_has_its_end_and_names_a_part(tmp_path: Path) -> None:
-    for pattern in leave_out.MARKED:
+    for pattern in leave_out.TEXTS:
         for path in ROOT.glob(pattern):
             text = path.read_text(encoding="utf-8")
-            marks = re.findall(r"(?:<!--|#) (begin|end|only) ([a-z ]+?)(?: -->|$)", text, re.MULTILINE)
+            marks = re.findall(r"(?:<!--|#) (begin|end|only) ([a-z]+)(?: -->|$)", text, re.MULTILINE)
+            assert {name for _, name in marks} <= {*PARTS, "template"}, path
             opened: list[str] = []
             for kind, name in marks:
                 if kind == "begin":
@@ -167,22 +182,31 @@ def test_a_wrong_name_is_told_and_nothing_is_deleted(tmp_path: Path, words: list
 
 
 MARKDOWN = """\
-One.<!-- begin x --> Two,
-three.<!-- end x --> Four.
+One. Two by `scripts/gone.py`,
+and three. Four.
+
+[Five](gone.md#there). A wave.
 
 <!-- begin x -->
-## Five
+## Six
 
-Six.
+Seven.
 <!-- end x -->
+
+- Eight.
+- Nine. (See `scripts/gone.py`.) Ten
+  and more.
+- **Eleven.** With waves.
+- Twelve waves.
 
 | a | b |
 |---|---|
-| 1 | <!-- only x -->2 |
+| 1 | `kept.py`, `scripts/gone.py` (of two), `other.py` |
+| 2 | see `scripts/gone.py`, `kept.py` |
 | 3 | `scripts/gone.py` |
 | 4 | 5 |
 
-Seven:
+Thirteen:
 
 ```bash
 python scripts/gone.py \\
@@ -198,13 +222,40 @@ python scripts/gone.py
 End.
 """
 
+LEFT = """\
+One. Four.
+
+- Eight.
+- Nine. Ten
+  and more.
+- **Eleven.**
+
+| a | b |
+|---|---|
+| 1 | `kept.py`, `other.py` |
+| 4 | 5 |
+
+Thirteen:
+
+```bash
+python scripts/gone.pyc
+```
+
+End.
+"""
+
 
 def test_what_is_marked_or_names_what_is_gone_goes(tmp_path: Path) -> None:
     text = leave_out.without_marked(MARKDOWN, ["x"])
-    rest = leave_out.without_lines(text, leave_out.mentions(["scripts/gone.py"], ["data=gone"], []), tmp_path)
-    assert rest == (
-        "One. Four.\n\n| a | b |\n|---|---|\n| 4 | 5 |\n\nSeven:\n\n```bash\npython scripts/gone.pyc\n```\n\nEnd.\n"
-    )
+    mention = leave_out.mentions(["scripts/gone.py", "docs/gone.md"], ["data=gone"], [r"\bwaves?\b"])
+    assert leave_out.without_mentions(text, mention, tmp_path) == LEFT
+    assert leave_out.without_mentions(LEFT, mention, tmp_path) == LEFT
+
+
+def test_in_settings_comments_and_defaults_go_but_no_value() -> None:
+    mention = leave_out.mentions(["conf/data/gone.yaml"], ["data=gone"], [r"\bwaves?\b"])
+    lines = ["# With a wave.\n", "  - data: gone # one\n", "a: wave # of waves\n", "  - data: other\n"]
+    assert leave_out.without_comments("".join(lines), mention) == "".join(lines[2:])
 
 
 def test_the_tree_keeps_lines_of_what_is_there(tmp_path: Path) -> None:

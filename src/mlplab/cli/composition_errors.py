@@ -31,8 +31,11 @@ from mlplab.rules import shown
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
 """Choice → the package extra that installs its requirements."""
 
-OPTIONAL_GROUPS = ("experiment", "debug", "module")
-"""Groups without a required choice."""
+MEANT_FLAGS = {
+    "help": "--help", "list": "--help", "ls": "--help", "choices": "--help", "options": "--help", "-?": "--help",
+    "version": "--version", "-v": "--version", "-V": "--version",
+}  # fmt: skip
+"""Word or flag of other programs → the flag that does it here."""
 
 OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
 """Endings of option names with a list as value."""
@@ -67,6 +70,8 @@ def require_known_flags(words: Sequence[str], conf: Path) -> None:
     if not first.startswith("-"):
         # argparse accepts them in one place only.
         raise UserError("overrides must stand side by side", f"flags stand before {first}", "the flags first")
+    if first in MEANT_FLAGS:
+        raise UserError("flags must be those of --hydra-help", first, MEANT_FLAGS[first])
     name, equals, value = first.lstrip("-").partition("=")
     # Any flag of one letter would be near to -lr.
     flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
@@ -171,20 +176,22 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
 
 def _meant_by(word: str, conf: Path) -> str:
     """Suggests an override for a word without "=", from the word that follows it on the command line."""
-    if word in ("help", "version"):
-        return command("train.py", f"--{word}")
+    if word in MEANT_FLAGS:
+        return command("train.py", MEANT_FLAGS[word])
     if word in ("train", "run", "fit"):
         return command("train.py")
     words = [*sys.argv[1:], "", ""]
     behind = [one for one in words[words.index(word) + 1 :] if one != "="] if word in words else [""]
     value = behind[0] if "=" not in behind[0] and not behind[0].startswith("-") else ""
+    word, _, attached = word.partition(":")  # as YAML has it: optimizer.lr: 0.1
+    value = attached or value
     if word == "resume":
         return f"resume={value or 'logs/runs/NAME'}"
     groups = [group.name for group in sorted(conf.iterdir()) if (group / f"{word.lower()}.yaml").is_file()]
     if groups:
         return f"{groups[0]}={word.lower()}"
     with initialize_config_dir(str(conf), version_base="1.3"):
-        key = nearest_key(word.rstrip(":"), _keys_with([]))
+        key = nearest_key(word, _keys_with([]))
     return f"{key}={value or '…'}" if key else command("train.py", "--help")
 
 
@@ -235,7 +242,7 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
         group = override.key_or_group
         choices = _choices(group) if group else []
         for value in _values(override) if choices else []:
-            if isinstance(value, list) or str(value) in choices or (value is None and group in OPTIONAL_GROUPS):
+            if isinstance(value, list) or str(value) in choices:
                 continue
             if f"{group}={value}" in OF_EXTRAS:
                 hint = install(OF_EXTRAS[f"{group}={value}"])

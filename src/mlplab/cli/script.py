@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from mlplab.config.config_rules import nearest
 from mlplab.config.env_file import load_env_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
-from mlplab.parts import is_there
+from mlplab.parts import is_there, require_part
 from mlplab.rules import Rule
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
@@ -39,6 +40,7 @@ class Option:
         choices: the allowed values; empty allows all.
         is_first: whether the value may be given without the name, as the first argument.
         rule: of a setting.
+        part: of the project, without which the option is refused, and missing in the help; None if it is always there.
     """
 
     kind: str = "text"
@@ -48,6 +50,7 @@ class Option:
     choices: tuple[str, ...] = ()
     is_first: bool = False
     rule: Rule | None = None
+    part: str | None = None
 
     def read(self, name: str, text: str) -> Any:
         """Converts the typed text to a value.
@@ -95,7 +98,7 @@ def _options_of_files() -> dict[str, Option]:
 WRITTEN = _options_of_files()
 """Options on the format of a table file. Options that are not given are detected."""
 
-ACCEPT_UNKNOWN = {"accept_unknown": Option("switch", False)}
+ACCEPT_UNKNOWN = {"accept_unknown": Option("switch", False, part="tables")}
 
 
 def _hydra_value(text: str) -> Any:
@@ -152,6 +155,9 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
             name, equals, value = str(first), "=", text
         if not equals or name not in options or name in flags:
             raise _unknown(text, options, given)
+        part = options[name].part
+        if part is not None:
+            require_part(part, text, "the same without it")
         if name in given and options[name].kind == "paths":
             given[name] += options[name].read(name, value)
             continue
@@ -169,6 +175,7 @@ def _unknown(text: str, options: Mapping[str, Option], given: Mapping[str, Any])
     if not options:
         return UserError("the script must be called without options", text, "the script alone, or --help")
     name, _, value = text.partition("=")
+    options = {known: option for known, option in options.items() if option.part is None or is_there(option.part)}
     missing = [known for known, option in options.items() if option.is_required and known not in given]
     near = nearest_name(name, list(options))
     if near is None:
@@ -177,6 +184,20 @@ def _unknown(text: str, options: Mapping[str, Option], given: Mapping[str, Any])
         hint = near if options[near].kind == "flag" else f"{near}={value or options[near].example}"
     names = ", ".join(known if option.kind == "flag" else f"{known}=…" for known, option in options.items())
     return UserError(f"options must be {names}", text, hint)
+
+
+def help_for(text: str, options: Mapping[str, Option]) -> str:
+    """Leaves out of a help text what is of options that the project lacks: their lines, and commands that give them."""
+    lacking = {name for name, option in options.items() if option.part is not None and not is_there(option.part)}
+    lines, is_left_out = [], False
+    for line in text.strip().splitlines():
+        if is_left_out and line.startswith(" " * 5):  # the line before goes on
+            continue
+        option = re.match(r" {4}([\w.]+)=", line)
+        is_left_out = option is not None and (option[1] in lacking or option[1] not in options)
+        if not is_left_out and not any(f" {name}=" in line for name in lacking):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def run_script(
@@ -194,7 +215,7 @@ def run_script(
     sys.unraisablehook = _unraisable
     try:
         load_env_file()
-        result: Result | int | None = Result(str(help_text).strip(), {})
+        result: Result | int | None = Result(help_for(str(help_text), options), {})
         is_json = False
         if not {"-h", "--help"} & set(sys.argv[1:]):
             settings = parse_options(sys.argv[1:], options)

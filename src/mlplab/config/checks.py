@@ -17,6 +17,7 @@ from mlplab.config.config_rules import (
     RULES,
     SWEEP_RULES,
     nearest,
+    rules_of_callback,
 )
 from mlplab.config.differing import flat
 from mlplab.config.paths import find_run, require_data_file, require_file
@@ -104,7 +105,7 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     targets = {
         group: _select(config, f"{group}._target_") for group in ("model", "data", "optimizer", "loss", "scheduler")
     }
-    _require_rules(config, rules_for(targets))
+    _require_rules(config, rules_for({**targets, **_callbacks_of(config)}))
     if not resume:
         _require_known_keys(config)
         _algorithm_has_a_limit(config)
@@ -113,8 +114,15 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
 
 
 def rules_for(targets: Mapping[str, Any]) -> dict[str, Rule]:
-    """Returns the rules that apply to the chosen classes, given as group → its `_target_`, or None."""
-    rules = dict(RULES)
+    """Returns the rules that apply to the chosen classes: group, or `callbacks.NAME` → its `_target_`, or None."""
+    of_callbacks = {
+        f"{place}.{name}": rule
+        for place, target in targets.items()
+        if place.startswith("callbacks.")
+        for name, rule in rules_of_callback(target).items()
+    }
+    # First, as other values may refer to these: `max_steps` of a range test.
+    rules = of_callbacks | RULES
     # The user's own classes may use the same names for other things.
     if targets.get("model") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
@@ -181,6 +189,19 @@ def _select(config: DictConfig, key: str, default: Any = None) -> Any:
     """Does the same as `OmegaConf.select`, in plain values."""
     value = OmegaConf.select(config, key, default=default)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _callbacks_of(config: DictConfig) -> dict[str, Any]:
+    """Returns the callbacks by their place, `callbacks.NAME` → `_target_`, or None."""
+    node = config.get("callbacks")
+    places = [f"callbacks.{name!s}" for name in node] if isinstance(node, DictConfig) else []
+    return {place: _select(config, f"{place}._target_") for place in places}
+
+
+def _places_of(config: DictConfig, name: str) -> list[str]:
+    """Returns the places of the callbacks that are of a class of the project."""
+    found = _callbacks_of(config).items()
+    return [place for place, target in found if re.fullmatch(rf"mlplab\.callbacks\.(\w+\.)?{name}", str(target))]
 
 
 def _loss_fits_task(config: DictConfig) -> None:
@@ -515,38 +536,39 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
 
 
 def _averaging_begins_in_time(config: DictConfig) -> None:
-    start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
-    # The weights of a single epoch are not a mean.
-    if start is not None and most not in (None, -1) and start >= most:
-        raise UserError(
-            "callbacks.averaging.start_epoch must be below trainer.max_epochs",
-            f"callbacks.averaging.start_epoch={start} trainer.max_epochs={most}",
-            f"callbacks.averaging.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
-        )
+    most = _select(config, "trainer.max_epochs")
+    for place in _places_of(config, "StochasticWeightAverage"):
+        start = _select(config, f"{place}.start_epoch")
+        # The weights of one epoch are no mean.
+        if start is not None and most not in (None, -1) and start >= most:
+            raise UserError(
+                f"{place}.start_epoch must be below trainer.max_epochs",
+                f"{place}.start_epoch={start} trainer.max_epochs={most}",
+                f"{place}.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
+            )
 
 
 def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
-    name = "callbacks.learning_rate_range"
-    if OmegaConf.select(config, name) is None:
-        return
-    low, high = _select(config, f"{name}.low"), _select(config, f"{name}.high")
-    if low >= high:
-        raise UserError(
-            f"{name}.low must be below {name}.high", f"{name}.low={shown(low)} {name}.high={shown(high)}",
-            f"{name}.low={high / 1e8:g}",
-        )  # fmt: skip
-    for key, neutral, choice in (
-        # The test sets the rate at each step: a schedule would change it too, and accumulation would skip steps.
-        ("scheduler.name", "none", "scheduler"),
-        ("trainer.accumulate_grad_batches", 1, "trainer.accumulate_grad_batches"),
-        ("trainer.devices", 1, "trainer.devices"),
-    ):
-        value = _select(config, key, neutral)
-        if value not in (neutral, "auto", "1"):
+    for place in _places_of(config, "LearningRateRange"):
+        low, high = _select(config, f"{place}.low"), _select(config, f"{place}.high")
+        # One that is missing is told where the callback is built.
+        if None not in (low, high) and low >= high:
             raise UserError(
-                "a range test must have the learning rate to itself, and one step per batch",
-                f"{choice}={shown(value)}", f"{choice}={neutral}",
+                f"{place}.low must be below {place}.high", f"{place}.low={shown(low)} {place}.high={shown(high)}",
+                f"{place}.low={high / 1e8:g}",
             )  # fmt: skip
+        for key, neutral, choice in (
+            # The test raises the rate at each step: a schedule would change it too, and accumulation would skip steps.
+            ("scheduler.name", "none", "scheduler"),
+            ("trainer.accumulate_grad_batches", 1, "trainer.accumulate_grad_batches"),
+            ("trainer.devices", 1, "trainer.devices"),
+        ):
+            value = _select(config, key, neutral)
+            if value not in (neutral, "auto", "1"):
+                raise UserError(
+                    "a range test must have the learning rate to itself, and one step per batch",
+                    f"{choice}={shown(value)}", f"{choice}={neutral}",
+                )  # fmt: skip
 
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (

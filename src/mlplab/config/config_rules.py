@@ -117,26 +117,6 @@ RULES: dict[str, Rule] = {
     "scheduler.div_factor": POSITIVE,
     "scheduler.final_div_factor": POSITIVE,
     "scheduler.anneal_strategy": one_of(("cos", "linear"), "cos"),
-    "callbacks.early_stopping.patience": Rule(
-        lambda v: is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
-    ),
-    "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
-    "callbacks.averaging.decay": replace(SHARE, example="0.999"),
-    "callbacks.averaging.start_epoch": replace(COUNT, requirement="the number of an epoch, from 1"),
-    "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
-    "callbacks.checkpoints.every_n_epochs": optional(COUNT),
-    "callbacks.histograms.every_n_epochs": COUNT,
-    "callbacks.hidden_units.every_n_epochs": COUNT,
-    "callbacks.layer_statistics.dead_above": SHARE,
-    "callbacks.layer_statistics.every_n_epochs": COUNT,
-    "callbacks.layer_statistics.vanishing_below": NOT_NEGATIVE,
-    "callbacks.learned_function.every_n_epochs": COUNT,
-    "callbacks.weight_images.every_n_epochs": COUNT,
-    "callbacks.learning_rate_range.low": POSITIVE,
-    "callbacks.learning_rate_range.high": POSITIVE,
-    "callbacks.learning_rate_range.n_steps": Rule(
-        lambda v: is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
-    ),
     "engine.name": one_of(("fast", "plain"), "fast"),
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.strategy": Rule(
@@ -257,6 +237,38 @@ OPTIMIZER_RULES: dict[str, Rule] = {
     "line_search_fn": optional(one_of(("strong_wolfe",), "strong_wolfe")),
     "ns_steps": COUNT,
 }
+
+# An epoch is drawn where the number divides its own: 0 would divide by zero.
+_EVERY = {"every_n_epochs": COUNT}
+
+CALLBACK_RULES: dict[str, dict[str, Rule]] = {
+    "Checkpoints": {"every_seconds": NOT_NEGATIVE, "every_n_epochs": optional(COUNT)},
+    "EarlyStopping": {
+        "patience": Rule(lambda v: is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"),
+        "min_delta": NOT_NEGATIVE,
+    },
+    "ExponentialMovingAverage": {"decay": replace(SHARE, example="0.999")},
+    "HiddenUnits": _EVERY,
+    "Histograms": _EVERY,
+    "LayerStatistics": {**_EVERY, "dead_above": SHARE, "vanishing_below": NOT_NEGATIVE},
+    "LearnedFunction": _EVERY,
+    "LearningRateRange": {
+        "low": POSITIVE,
+        "high": POSITIVE,
+        "n_steps": Rule(lambda v: is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"),
+    },
+    "StochasticWeightAverage": {"start_epoch": replace(COUNT, requirement="the number of an epoch, from 1")},
+    "WeightImages": _EVERY,
+}
+"""Class of a callback → rules of its numbers, whatever its name in conf/callbacks is."""
+
+
+def rules_of_callback(target: Any) -> dict[str, Rule]:
+    """Returns the rules of a callback that the project brings or chooses; none for one of the user's own."""
+    package, _, name = str(target).rpartition(".")
+    is_own = f"{package}.".startswith(("mlplab.callbacks.", "lightning.pytorch.callbacks."))
+    return CALLBACK_RULES.get(name, {}) if is_own else {}
+
 
 _SEEDS = Rule(
     lambda v: isinstance(v, list) and bool(v) and all(is_integer(seed) and seed >= 0 for seed in v),

@@ -10,7 +10,7 @@ OTHER_NAMES = {
     "he": ("kaiming_uniform",), "heuniform": ("kaiming_uniform",), "henormal": ("kaiming_normal",),
     "glorot": ("xavier_uniform",), "glorotuniform": ("xavier_uniform",), "glorotnormal": ("xavier_normal",),
     "bn": ("batch",), "ln": ("layer",), "reducelronplateau": ("plateau",), "cosineannealing": ("cosine",),
-    "csv": ("table",), "file": ("table",),
+    "csv": ("table",), "file": ("table",), "null": ("none",), "off": ("none",),
 }  # fmt: skip
 """Name in other projects or books, without underscores → names here; the first that fits is suggested."""
 
