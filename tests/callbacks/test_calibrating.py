@@ -16,7 +16,7 @@ QUICK = ("trainer.max_epochs=3", "logger=none", "callbacks.histograms=null", "ca
     "overrides",
     [
         ("data=breast_cancer", "loss=binary_cross_entropy"),
-        *slow(("data=wine", "engine=plain"), ("trainer.precision=64-true",)),
+        *slow((("data=wine", "engine=plain"),), (("trainer.precision=64-true",),)),
     ],
 )
 def test_a_run_stores_the_calibration_of_its_best_state(train_run: Any, overrides: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ def test_tiles_without_any_value_are_drawn(value: float) -> None:
     assert as_png(tiles_figure(np.full((2, 3, 3), value), "weight", "title"))
 
 
-@pytest.mark.parametrize("shape", [(70, 4), (1, 4, 4), *slow((1, 4), (70, 4, 4))])
+@pytest.mark.parametrize("shape", [(70, 4), (1, 4, 4), *slow(((1, 4),), ((70, 4, 4),))])
 def test_units_are_drawn_over_one_input_or_two(shape: tuple[int, ...]) -> None:
     axes = (np.linspace(0, 1, 4),) * (len(shape) - 1)
     figure = units_figure(np.random.default_rng(0).normal(size=shape), axes, ("x", "y"), "hidden.0")

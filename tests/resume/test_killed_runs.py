@@ -318,5 +318,5 @@ def test_the_logs_of_a_run_that_began_again_hold_it_once(
 ) -> None:
     """With the usual half minute between checkpoints there is none yet, and the run begins at its beginning."""
     killed = killed_and_resumed([*SMALL, "logger=many"], tmp_path / "killed" / "run", Kill("after the update", 13))
-    assert_alike(killed, never_killed[(*SMALL, AFTER_EVERY_STEP, "logger=many")])
+    assert_alike(killed, never_killed[(*SMALL, "logger=many")])
     assert not list(killed.rglob("*.tmp"))
