@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from comparing import difference
+from slow_cases import slow
 from torch import nn
 
 from mlplab.augmentation import Augmentation, RandomShift
@@ -108,11 +109,13 @@ def test_shifted_images_are_those_of_numpy(standardized: bool) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["augmentation.noise=0.2"],
-        ["augmentation.mixup=0.4", "loss=cross_entropy", "loss.label_smoothing=0.1"],
-        ["augmentation.mixup=0.4", "data=breast_cancer", "loss=binary_cross_entropy", "optimizer=sgd"],
         ["augmentation.mixup=0.4", "augmentation.noise=0.1", "data=diabetes", "model.dropout=0"],
         ["augmentation.shift=1", "data=digits", "trainer.max_epochs=1"],
+        *slow(
+            ["augmentation.noise=0.2"],
+            ["augmentation.mixup=0.4", "loss=cross_entropy", "loss.label_smoothing=0.1"],
+            ["augmentation.mixup=0.4", "data=breast_cancer", "loss=binary_cross_entropy", "optimizer=sgd"],
+        ),
     ],
 )
 def test_both_engines_learn_the_same_and_a_stopped_run_ends_the_same(

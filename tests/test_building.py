@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf.errors import MissingMandatoryValue
+from slow_cases import slow
 from torch import nn
 
 from mlplab.building import build_callbacks, build_data, build_loggers
@@ -190,7 +191,7 @@ def write_table(path: Path, n_rows: int = 120) -> list[str]:
     return [*QUICK, "data=table", f"data.path={path}", "data.target=size"]
 
 
-@pytest.mark.parametrize("bins", ["quantile", "tree"])
+@pytest.mark.parametrize("bins", ["quantile", *slow("tree")])
 def test_bins_come_from_the_training_part_and_are_stored_with_the_weights(
     tmp_path: Path, train_run: Any, make_config: Any, bins: str
 ) -> None:
@@ -235,9 +236,11 @@ ENSEMBLE = ["model.k=3", "model.hidden_dims=[8,8]", "model.dropout=0", *QUICK]
 @pytest.mark.parametrize(
     ("overrides", "scaling"),
     [
-        (["data=breast_cancer", "loss=binary_cross_entropy", "model=tabm_mini"], "random_signs"),
         (["data=diabetes", "model=tabm", "regularization.l2=0.01", "model.residual=true"], "random_signs"),
-        (["data=wine", "model=tabm", "optimizer=muon", "model.numeric_embedding=periodic"], "normal"),
+        *slow(
+            (["data=breast_cancer", "loss=binary_cross_entropy", "model=tabm_mini"], "random_signs"),
+            (["data=wine", "model=tabm", "optimizer=muon", "model.numeric_embedding=periodic"], "normal"),
+        ),
     ],
 )
 def test_an_ensemble_is_rebuilt_from_its_card(train_run: Any, overrides: list[str], scaling: str) -> None:

@@ -1,15 +1,17 @@
 """What docs/change-anything.md tells people to write is checked, learned, saved, rebuilt, and stacked or run alone."""
 
+import functools
 import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from forked import Start, programs_of
+from slow_cases import slow_but
 
 from mlplab.parts import is_there
 
@@ -85,10 +87,11 @@ for choice, (wrong, _, data, _) in cases.items():
         "alone": "".join(alone),
         "result": editing.result_of(fast),
     }
-before = lab.alone("data=iris")
-editing.edit(patch, Learner.training_step, *step)
-plain, fast = (lab.alone("data=iris", f"engine={engine}") for engine in ("plain", "fast"))
-said["step"] = {"heeded": difference(before, plain) != "", "differing": difference(plain, fast)}
+if step:
+    before = lab.alone("data=iris")
+    editing.edit(patch, Learner.training_step, *step)
+    plain, fast = (lab.alone("data=iris", f"engine={engine}") for engine in ("plain", "fast"))
+    said["step"] = {"heeded": difference(before, plain) != "", "differing": difference(plain, fast)}
 print(json.dumps(said))
 """
 
@@ -129,43 +132,55 @@ def start(copy: Path) -> Iterator[Start]:
         yield run
 
 
+Ask = Callable[[str], dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def said(start: Start, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the copy makes of each addition, and at last of the edited step."""
-    folder = tmp_path_factory.mktemp("runs")
+def ask(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Tells what the copy makes of an addition, or of the edited step."""
     (diff,) = (text for language, name, text in BLOCKS if (language, name) == ("diff", STEP))
     # `editing` has the text of a method without the indentation of its class.
-    step = [re.sub("^    ", "", side, flags=re.MULTILINE) for side in sides(diff)]
-    words = [json.dumps(value) for value in (str(folder), CASES, step)]
-    output = start(folder, ["program.py", *words])
-    return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
+    edit = [re.sub("^    ", "", side, flags=re.MULTILINE) for side in sides(diff)]
+
+    @functools.cache
+    def said(of: str) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("runs")
+        cases, step = ({}, edit) if of == "step" else ({of: CASES[of]}, [])
+        output = start(folder, ["program.py", *(json.dumps(value) for value in (str(folder), cases, step))])
+        return json.loads(output.splitlines()[-1])[of]  # type: ignore[no-any-return]
+
+    return said
 
 
-@pytest.mark.parametrize("choice", CASES)
-def test_an_addition_is_known_everywhere_once_it_is_written(said: dict[str, Any], choice: str) -> None:
+@pytest.mark.parametrize("choice", slow_but({"model.activation=hardswish", "loss=quartic", "monitor=val/worst"}, CASES))
+def test_an_addition_is_known_everywhere_once_it_is_written(ask: Ask, choice: str) -> None:
     _, refused, _, alone = CASES[choice]
     name, value = choice.removeprefix("model.").split("=")
-    assert refused in said[choice]["refused"]
-    if name in said[choice]["saved"]:
-        assert str(said[choice]["saved"][name]) == str(said[choice]["rebuilt"][name]) == value
-    assert said[choice]["differing"] == ""
-    assert said[choice]["alone"] == alone or not is_there("stacked")
+    said = ask(choice)
+    assert refused in said["refused"]
+    if name in said["saved"]:
+        assert str(said["saved"][name]) == str(said["rebuilt"][name]) == value
+    assert said["differing"] == ""
+    assert said["alone"] == alone or not is_there("stacked")
 
 
-def test_a_metric_is_monitored(said: dict[str, Any]) -> None:
-    result = said["monitor=val/worst"]["result"]
+def test_a_metric_is_monitored(ask: Ask) -> None:
+    result = ask("monitor=val/worst")["result"]
     assert result["objective"] == result["validation"]["val/worst"] > result["validation"]["val/mae"]
 
 
-def test_an_edited_step_is_what_is_learned(said: dict[str, Any]) -> None:
-    assert said["step"] == {"heeded": True, "differing": ""}
+def test_an_edited_step_is_what_is_learned(ask: Ask) -> None:
+    assert ask("step") == {"heeded": True, "differing": ""}
+
+
+OFTEN = ("model=bottleneck", "optimizer=sign_descent", "loss=focal", "noisy_pictures module", "with_weight_norm")
+"""In the commands that the gate runs; each brings a file of another group."""
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        # The choices of CASES are trained above.
-        pytest.param(line, marks=pytest.mark.slow if any(choice.split("=")[1] in line for choice in CASES) else [])
+        pytest.param(line, marks=[] if any(word in line for word in OFTEN) else pytest.mark.slow)
         for line in COMMANDS
         if line != "python train.py"
     ],

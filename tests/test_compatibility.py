@@ -7,7 +7,7 @@ import torch
 from compatibility import CALLBACKS, FLAGS, PAGE, Recorder, names, outcomes, page
 from parts import needs
 
-QUICK = ("BackboneFinetuning", "DeviceStatsMonitor", "LearningRateFinder", "ModelSummary", "strategy", "precision")
+QUICK = ("DeviceStatsMonitor", "strategy", "precision")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Profiler"),

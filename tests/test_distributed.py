@@ -28,13 +28,14 @@ def weights_of(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, floa
     return state, json.loads((directory / "result.json").read_text())["validation"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [
         ["data=iris", "data.batch_size=13"],  # 13 rows are shared as 7 and 6; the last batch has a single one
-        pytest.param(["data=diabetes", "data.batch_size=full"], marks=pytest.mark.slow),
-        pytest.param(["data=wine", "loss=cross_entropy", "loss.class_weights=balanced"], marks=pytest.mark.slow),
-        pytest.param(["data=iris", "data.batch_size=1"], marks=pytest.mark.slow),
+        ["data=diabetes", "data.batch_size=full"],
+        ["data=wine", "loss=cross_entropy", "loss.class_weights=balanced"],
+        ["data=iris", "data.batch_size=1"],
     ],
 )
 def test_two_processes_follow_the_path_of_one(train_run: Any, tmp_path: Path, data: list[str]) -> None:
@@ -69,6 +70,7 @@ def test_two_nodes_of_slurm_are_one_run_that_follows_the_path_of_one_process_and
 ) -> None:
     words = ["data=iris", "model.dropout=0", "trainer.precision=64-true", "callbacks=minimal", "logger=none"]
     words += ["trainer.accelerator=cpu", "callbacks.checkpoints.every_n_epochs=1"]
+    words += ["data.batch_size=13"]  # rows that are shared as 7 and 6; the last batch has a single one
     one, one_scores = weights_of(train_run(*words, "trainer.max_epochs=4").directory)
     nodes = ["trainer=ddp", "trainer.devices=1", "+trainer.num_nodes=2"]
     started = [*nodes, *words, "trainer.max_epochs=2", f"paths.logs={tmp_path / 'logs'}"]

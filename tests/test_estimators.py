@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
+from slow_cases import slow
 
 import mlplab
 from mlplab.errors import RunStopped, UserError
@@ -74,11 +75,18 @@ def test_scikit_learn_finds_no_fault(kind: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "check_no_attributes_set_in_init", "check_estimators_unfitted", "check_dict_unchanged", "check_fit2d_1sample",
-        "check_methods_subset_invariance", "check_estimator_sparse_array", "check_n_features_in_after_fitting",
+        "check_no_attributes_set_in_init",
+        "check_estimators_unfitted",
+        "check_estimator_sparse_array",
         "check_all_zero_sample_weights_error",
+        *slow(
+            "check_dict_unchanged",
+            "check_fit2d_1sample",
+            "check_methods_subset_invariance",
+            "check_n_features_in_after_fitting",
+        ),
     ],
-)  # fmt: skip
+)
 def test_scikit_learn_s_quicker_checks(name: str) -> None:
     for kind in (MLPClassifier, MLPRegressor):
         with warnings.catch_warnings():
@@ -139,7 +147,7 @@ def test_a_complete_frame_of_numbers_is_an_array_with_names() -> None:
     assert not hasattr(unnamed, "feature_names_in_")
 
 
-@pytest.mark.parametrize("classes", [["red", "white", "NA"], ["Yes", "yes", "0"], [30, 20, 10]])
+@pytest.mark.parametrize("classes", [["Yes", "yes", "0"], *slow(["red", "white", "NA"], [30, 20, 10])])
 def test_classes_come_back_as_they_are(classes: list[Any]) -> None:
     frame, _ = people(90)
     known = np.array(classes)[np.arange(90) % 3]
@@ -153,10 +161,9 @@ def test_several_numbers_and_several_labels() -> None:
     frame, _ = people()
     values = np.stack([frame.height, 5 - 2 * frame.height], axis=1)
     features, labels = make_multilabel_classification(120, n_classes=3, random_state=0)
-    for rows in (frame, frame[["height", "id"]]):
-        numbers = MLPRegressor(max_epochs=30).fit(rows, values)
-        assert numbers.predict(rows).shape == (120, 2)
-        assert numbers.score(rows, values) > 0.8
+    numbers = MLPRegressor(max_epochs=30).fit(frame, values)
+    assert numbers.predict(frame).shape == (120, 2)
+    assert numbers.score(frame, values) > 0.8
     assert numbers.run_.figure("curves").axes
     for rows in (frame, features):
         several = MLPClassifier(**QUICK).fit(rows, labels)
@@ -219,7 +226,7 @@ def test_threads_take_turns() -> None:
 def test_searches_and_pipelines_take_it() -> None:
     search = GridSearchCV(
         make_pipeline(StandardScaler(), MLPClassifier(**QUICK)),
-        {"mlpclassifier__lr": np.logspace(-3, -1, 2), "mlpclassifier__hidden_dims": [(8,), (8, 4)]},
+        {"mlpclassifier__lr": np.logspace(-3, -1, 2), "mlpclassifier__hidden_dims": [(8, 4)]},
         cv=2,
     ).fit(*WINE)
     assert search.best_estimator_[-1].run_.result["epochs"] == 2
@@ -232,6 +239,7 @@ def test_processes_fit_at_once() -> None:
     assert np.array_equal(cross_val_score(MLPClassifier(**QUICK), *WINE, cv=2, n_jobs=2), alone)
 
 
+@pytest.mark.slow
 def test_without_a_seed_each_fit_is_another() -> None:
     first, second = (MLPClassifier(**QUICK, random_state=None).fit(*WINE).loss_curve_ for _ in range(2))
     assert first != second
@@ -241,12 +249,14 @@ def test_without_a_seed_each_fit_is_another() -> None:
     ("parameters", "message"),
     [
         ({"lr": -1}, "optimizer.lr must be a positive number, got -1"),
-        ({"hidden_dims": 100}, "model.hidden_dims must be a list"),
         ({"overrides": ["data=wine"]}, "data must follow from what fit and directory are given"),
-        ({"overrides": ["model.dropuot=0.2"]}, "try model.dropout=0.2"),
-        ({"overrides": "model.dropout=0.2"}, "overrides must be a list of words"),
-        ({"overrides": ["resume=latest"]}, "a run must be resumed by train.py"),
         ({"directory": "/proc/none"}, "directory must be writable"),
+        *slow(
+            ({"hidden_dims": 100}, "model.hidden_dims must be a list"),
+            ({"overrides": ["model.dropuot=0.2"]}, "try model.dropout=0.2"),
+            ({"overrides": "model.dropout=0.2"}, "overrides must be a list of words"),
+            ({"overrides": ["resume=latest"]}, "a run must be resumed by train.py"),
+        ),
     ],
 )
 def test_mistakes_are_told_in_a_line(parameters: dict[str, Any], message: str) -> None:

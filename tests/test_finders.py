@@ -8,6 +8,7 @@ import pytest
 import torch
 from comparing import difference
 from lightning.pytorch.callbacks import LearningRateFinder
+from slow_cases import slow
 
 from mlplab import finders, training
 from mlplab.cli.resume import resumed_config
@@ -31,7 +32,7 @@ class Milestones(LearningRateFinder):
         self.lr_find(trainer, pl_module)
 
 
-@pytest.mark.parametrize("engine", ["fast", "plain"])
+@pytest.mark.parametrize("engine", ["fast", *slow("plain")])
 def test_the_run_is_the_one_that_is_given_what_was_found(train_run: Any, capsys: Any, engine: str) -> None:
     found = train_run(*SMALL, f"engine={engine}", RATE)
     rate = found.result["found"]["optimizer.lr"]

@@ -9,6 +9,7 @@ import torch
 from comparing import table
 from composing import composed
 from own_parts import Autoencoder
+from slow_cases import slow
 
 from mlplab import learner_parts
 from mlplab.errors import UserError
@@ -54,7 +55,7 @@ def test_own_network_loss_and_metric_are_learned_and_evaluated_again(train_run: 
     assert evaluation.metrics == {name.removeprefix("test/"): value for name, value in run.result["test"].items()}
 
 
-@pytest.mark.parametrize("group", ["model", "loss", "metrics"])
+@pytest.mark.parametrize("group", ["model", "metrics", *slow("loss")])
 def test_code_of_a_checkpoint_is_followed_only_where_conf_names_it(train_run: Any, conf: Path, group: str) -> None:
     run = train_run(*PLAIN, *OWN_NETWORK, OWN_LOSS, "+metrics.hits._target_=own_parts.hits", "trainer.max_epochs=1")
     (conf / group / "own.yaml").unlink()
@@ -82,18 +83,20 @@ def test_the_runs_own_signed_configuration_names_code_as_well(
 @pytest.mark.parametrize(
     "words",
     [
-        ["data=diabetes", "+loss._target_=own_parts.cubic", "+loss.power=2.5"],
         ["data=diabetes", "+loss._target_=torch.nn.SmoothL1Loss"],
-        ["+loss._target_=torch.nn.CrossEntropyLoss", "+loss.weight=[1,2,1]"],
-        ["model.activation={_target_: torch.nn.PReLU}"],
         ["+metrics.ece={_target_: torchmetrics.CalibrationError, task: multiclass, num_classes: 3}"],
-        ["data=breast_cancer", "+metrics.mcc={_target_: torchmetrics.MatthewsCorrCoef, task: binary}"],
-        ["+scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingWarmRestarts", "+scheduler.T_0=5"],
-        ["+scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "+scheduler.max_lr=0.01"],
         ["+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+scheduler.monitor=val/accuracy"],
-        ["optimizer._partial_=false"],
+        *slow(
+            ["data=diabetes", "+loss._target_=own_parts.cubic", "+loss.power=2.5"],
+            ["+loss._target_=torch.nn.CrossEntropyLoss", "+loss.weight=[1,2,1]"],
+            ["model.activation={_target_: torch.nn.PReLU}"],
+            ["data=breast_cancer", "+metrics.mcc={_target_: torchmetrics.MatthewsCorrCoef, task: binary}"],
+            ["+scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingWarmRestarts", "+scheduler.T_0=5"],
+            ["+scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "+scheduler.max_lr=0.01"],
+            ["optimizer._partial_=false"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_parts_of_pytorch_and_others_are_choices(train_run: Any, words: list[str]) -> None:
     run = train_run(*QUICK, *words)
     assert run.status["state"] == "finished"
@@ -107,35 +110,40 @@ def test_parts_of_pytorch_and_others_are_choices(train_run: Any, words: list[str
     ("words", "message"),
     [
         (["+loss._target_=own_parts.Focl"], r"try loss\._target_=own_parts\.Focal"),
-        ([OWN_LOSS, "+loss.gama=1"], r"takes: gamma, got loss\.gama=1; try loss\.gamma=1"),
-        ([OWN_LOSS, "+loss.gamma=high"], r"loss\.gamma must be a number, as own_parts\.Focal says, got high"),
         (["data=diabetes", OWN_LOSS], r"loss must be computed from outputs \(1,\) and targets \(1,\)"),
-        (["data=diabetes", "+loss._target_=own_parts.per_row"], "loss must be one number for a batch"),
-        (["+loss._target_=torch.nn.MSELoss"], "loss must be computed"),
         (["+metrics.accuracy._target_=own_parts.hits"], "must not have the names of scores"),
-        (["+metrics.hits._target_=own_parts.hits", "monitor=val/hits_share"], "mode must be given"),
-        (["+metrics.hits._target_=own_parts.hits", "monitor=val/hit"], "try monitor=val/hits"),
-        (
-            ["+metrics.r={_target_: torchmetrics.Recall, task: multiclass, num_classes: 3}", "monitor=val/r", *MIN],
-            "mode must be max",
-        ),
         (["+scheduler._target_=torch.optim.lr_scheduler.PolynomialLR", "+scheduler.powr=2"], r"try scheduler\.power=2"),
-        (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], r"1 required .*try scheduler\.step_size="),
-        (["+scheduler._target_=own_parts.cubic"], "scheduler must be"),
         (
             ["+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+scheduler.monitor=val/acuracy"],
             r"try scheduler\.monitor=val/accuracy",
         ),
-        (["+callbacks.x={_target_: lightning.pytorch.callbacks.Timer, durations: 1}"], r"try callbacks\.x\.duration=1"),
-        (["~model", "+model._target_=own_parts.Autoencoder"], "module=NAME, with its file in conf/module"),
-        ([f"{MODULE}.Mixed", "on_divergence=skip"], "on_divergence must be stop or raise"),
-        ([f"{MODULE}.Focal"], "module must be a LightningModule with a training_step"),
         (["model.freeze=[hiden.0]"], r"got hiden\.0; try hidden\.0"),
-        (["+optimizer.groups=[{params: output, l: 1}]"], "try lr"),
         (["train=false"], "train=false must be given with the weights to test"),
-        (["start_from=nowhere"], "start_from must be the directory of a run"),
+        *slow(
+            ([OWN_LOSS, "+loss.gama=1"], r"takes: gamma, got loss\.gama=1; try loss\.gamma=1"),
+            ([OWN_LOSS, "+loss.gamma=high"], r"loss\.gamma must be a number, as own_parts\.Focal says, got high"),
+            (["data=diabetes", "+loss._target_=own_parts.per_row"], "loss must be one number for a batch"),
+            (["+loss._target_=torch.nn.MSELoss"], "loss must be computed"),
+            (["+metrics.hits._target_=own_parts.hits", "monitor=val/hits_share"], "mode must be given"),
+            (["+metrics.hits._target_=own_parts.hits", "monitor=val/hit"], "try monitor=val/hits"),
+            (
+                ["+metrics.r={_target_: torchmetrics.Recall, task: multiclass, num_classes: 3}", "monitor=val/r", *MIN],
+                "mode must be max",
+            ),
+            (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], r"1 required .*try scheduler\.step_size="),
+            (["+scheduler._target_=own_parts.cubic"], "scheduler must be"),
+            (
+                ["+callbacks.x={_target_: lightning.pytorch.callbacks.Timer, durations: 1}"],
+                r"try callbacks\.x\.duration=1",
+            ),
+            (["~model", "+model._target_=own_parts.Autoencoder"], "module=NAME, with its file in conf/module"),
+            ([f"{MODULE}.Mixed", "on_divergence=skip"], "on_divergence must be stop or raise"),
+            ([f"{MODULE}.Focal"], "module must be a LightningModule with a training_step"),
+            (["+optimizer.groups=[{params: output, l: 1}]"], "try lr"),
+            (["start_from=nowhere"], "start_from must be the directory of a run"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_refused_before_the_run(train_run: Any, tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         train_run(*(PLAIN if "~model" in words else QUICK), *words)
@@ -145,14 +153,16 @@ def test_mistakes_are_refused_before_the_run(train_run: Any, tmp_path: Path, wor
 @pytest.mark.parametrize(
     ("words", "monitor"),
     [
-        (["data=iris", f"{MODULE}.Autoencoder", "+module.width=2"], "val_loss"),
         ([*PICTURES, f"{MODULE}.Autoencoder"], "val_loss"),
         (["data=iris", f"{MODULE}.TwoOptimizers", "mode=min"], "pull"),
-        (["data=iris", f"{MODULE}.Mixed"], "val/loss"),
         (["~data", "+data._target_=own_parts.SequenceData", f"{MODULE}.OfSequences", "logger=tensorboard"], "val/loss"),
-        ([*PICTURES, "~model", "+model._target_=own_parts.Convolution"], "val/loss"),
+        *slow(
+            (["data=iris", f"{MODULE}.Autoencoder", "+module.width=2"], "val_loss"),
+            (["data=iris", f"{MODULE}.Mixed"], "val/loss"),
+            ([*PICTURES, "~model", "+model._target_=own_parts.Convolution"], "val/loss"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_modules_and_data_of_ones_own_train_and_resume_to_the_same_bits(
     train_run: Any, tmp_path: Path, words: list[str], monitor: str
 ) -> None:
@@ -207,7 +217,7 @@ def test_frozen_parameters_stay_and_groups_have_rates_of_their_own(train_run: An
     assert same == ["model.hidden.0.linear.bias", "model.output.weight", "model.output.bias"]
 
 
-@pytest.mark.parametrize("engine", ["fast", "plain"])
+@pytest.mark.parametrize("engine", ["fast", *slow("plain")])
 def test_a_run_that_was_cut_off_within_an_epoch_of_own_loaders_goes_on_to_the_same_bits(
     train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from PIL import Image
+from slow_cases import slow
 
 from mlplab.objectives.calibration import reliability
 from mlplab.plots import (
@@ -149,7 +150,7 @@ def test_a_very_long_name_is_shortened() -> None:
     assert tick_labels(identity_matrix_figure(classification("n" * 300, "y")))[0] == "n" * 23 + "…"
 
 
-@pytest.mark.parametrize("name", ["W" * 300, "short"])
+@pytest.mark.parametrize("name", ["W" * 300, *slow("short")])
 def test_nothing_is_cut_off_at_the_edge(name: str) -> None:
     for figure in (
         identity_matrix_figure(classification(name, name, name, target_name=name)),

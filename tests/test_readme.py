@@ -3,12 +3,11 @@
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from composing import composed
-from forked import Start, programs_of
+from launching import run_program
 from parts import needs
 
 from mlplab.config.checks import check
@@ -62,14 +61,14 @@ def write_houses(path: Path) -> None:
     path.write_text("\n".join(["rooms,age,place,median_house_value", *rows]) + "\n", encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    with programs_of(ROOT) as run:
-        yield run
+def start(folder: Path, program: list[str]) -> None:
+    """Runs a program of the project that must succeed."""
+    done = run_program(program[0], program[1:], folder)
+    assert done.status == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
-def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README speaks of, and the run that it trains on one of them."""
     folder = tmp_path_factory.mktemp("trained")
     for name in ("housing.csv", "other.csv", "new.csv"):
@@ -82,7 +81,7 @@ def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "line", [pytest.param(line, marks=[] if "predict" in line else pytest.mark.slow) for line in AFTER]
 )
-def test_what_is_done_with_a_run_works_on_that_of_the_command_before(start: Start, trained: Path, line: str) -> None:
+def test_what_is_done_with_a_run_works_on_that_of_the_command_before(trained: Path, line: str) -> None:
     (run,) = (path for path in (trained / "logs" / "runs").iterdir() if "again" not in path.name)
     script, *words = line.replace("NAME", run.name).split()[1:]
     start(trained, [script, *words])
@@ -112,7 +111,7 @@ def test_every_other_training_command_composes_to_what_can_be_run(
 @pytest.mark.parametrize(
     "command", [pytest.param(c, marks=() if is_often else pytest.mark.slow) for c, is_often in IS_OFTEN.items()]
 )
-def test_every_training_command_runs(start: Start, tmp_path: Path, command: str) -> None:
+def test_every_training_command_runs(tmp_path: Path, command: str) -> None:
     few = [word for part, words in FEW.items() if part in command for word in words]
     words = [*shlex.split(command)[2:], *few]
     shows = [word for word in words if word.startswith("--")]
@@ -125,7 +124,7 @@ def test_every_training_command_runs(start: Start, tmp_path: Path, command: str)
 
 
 @needs("sweeps")
-def test_the_sweep_and_what_is_done_with_it_work(start: Start, tmp_path: Path) -> None:
+def test_the_sweep_and_what_is_done_with_it_work(tmp_path: Path) -> None:
     def run(command: str, *more: str) -> None:
         start(tmp_path, [*shlex.split(command)[1:], *more])
 

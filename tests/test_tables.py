@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from launching import run_program
+from slow_cases import slow
 
 from mlplab.errors import UserError
 from mlplab.training import train
@@ -89,7 +90,8 @@ def test_the_description_is_told_before_the_first_epoch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "dialect", [{"delimiter": ";"}, {"delimiter": "\t"}, {"delimiter": "|"}, {"quoting": csv.QUOTE_ALL}]
+    "dialect",
+    [{"delimiter": ";", "quoting": csv.QUOTE_ALL}, *slow({"delimiter": "\t"}, {"delimiter": "|"})],
 )
 def test_the_way_a_file_is_written_changes_nothing(train_run: Any, tmp_path: Path, dialect: dict[str, Any]) -> None:
     plain = train_run(*words(houses(tmp_path / "plain.csv"), "price (€)"))
@@ -131,7 +133,7 @@ def test_a_last_batch_of_one_row_does_not_stop_batch_normalisation(train_run: An
     assert run.status["state"] == "finished"
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["64-true", *slow("bf16-mixed")])
 def test_other_precisions_take_levels_as_they_are(train_run: Any, tmp_path: Path, precision: str) -> None:
     run = train_run(*words(houses(tmp_path / "a.csv"), "price (€)", f"trainer.precision={precision}"))
     assert math.isfinite(run.objective)
@@ -257,8 +259,10 @@ def test_adult_with_its_own_test_file(train_run: Any) -> None:
     ("file", "target", "kind", "n_rows"),
     [
         ("titanic/train.csv", "Survived", "classification", 891),
-        ("california_housing/housing.csv", "median_house_value", "regression", 20_640),
-        ("wine_quality/winequality-red.csv", "quality", "classification", 1454),
+        *slow(
+            ("california_housing/housing.csv", "median_house_value", "regression", 20_640),
+            ("wine_quality/winequality-red.csv", "quality", "classification", 1454),
+        ),
     ],
 )
 def test_real_files_train(train_run: Any, file: str, target: str, kind: str, n_rows: int) -> None:
@@ -307,6 +311,7 @@ def test_a_weight_of_two_is_a_row_that_stands_twice(train_run: Any, tmp_path: Pa
     assert not torch.allclose(network_of(unweighted), network_of(twice), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_equal_weights_change_no_bit(train_run: Any, tmp_path: Path) -> None:
     path = factorial(tmp_path / "cube.csv", repeats=False, weight=lambda product: 3.0)
     one, other = (train_run(*WEIGHTED, f"data.path={path}", w) for w in ("data.weight_column=w", "data.drop=[w]"))

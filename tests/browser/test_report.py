@@ -1,6 +1,7 @@
 """What a person sees who opens a sweep's report, in headless Chromium."""
 
 import base64
+import functools
 import json
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from report.analysing import analyse
 from report.conftest import HOSTILE
+from slow_cases import slow
 from sweeps.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
 
 from mlplab.report.report_files import write_report
@@ -73,17 +75,24 @@ return found.sort((x, y) => x[0] - y[0]);
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, str]:
-    """Name → address of a report."""
+def page_of(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Callable[[str], str]:
+    """Writes a report when it is first wanted; gives its address."""
     folder = tmp_path_factory.mktemp("reports")
     hostile = [
         job(n, {"optimizer": text, text: n}, 0.1 + n, state="failed" if n % 5 == 4 else "finished", reason=text)
         for n, text in enumerate(HOSTILE)
     ]
-    write_sweep(folder / "grid", grid(), space=GRID_SPACE)
-    write_sweep(folder / "search", search(130, epochs=10), space=MANY_SPACE, sweeper="optuna")
-    write_sweep(folder / "hostile", hostile, constants=list(HOSTILE), sweeper=HOSTILE[1])
-    return {p.name: write_report(analyse(p), root)["report"].as_uri() for p in sorted(folder.iterdir())}
+    write: dict[str, Callable[[Path], Path]] = {
+        "grid": lambda path: write_sweep(path, grid(), space=GRID_SPACE),
+        "search": lambda path: write_sweep(path, search(130, epochs=10), space=MANY_SPACE, sweeper="optuna"),
+        "hostile": lambda path: write_sweep(path, hostile, constants=list(HOSTILE), sweeper=HOSTILE[1]),
+    }
+
+    @functools.cache
+    def address(name: str) -> str:
+        return write_report(analyse(write[name](folder / name)), root)["report"].as_uri()
+
+    return address
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def opened(browser: Browser, pages: dict[str, str]) -> Open:
+def opened(browser: Browser, page_of: Callable[[str], str]) -> Open:
     """Opens a report on a screen of some width, light or dark."""
 
     def open_page(name: str, *, width: int = 1200, dark: bool = False) -> Browser:
@@ -112,9 +121,10 @@ def opened(browser: Browser, pages: dict[str, str]) -> Open:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         for kind in ("browser", "performance"):
             browser.get_log(kind)  # what earlier tests have left
-        browser.get(pages[name])
+        address = page_of(name)
+        browser.get(address)
         ready = "return document.body?.dataset.drawn !== undefined && location.href === arguments[0]"
-        WebDriverWait(browser, 30).until(lambda page: page.execute_script(ready, pages[name]))  # on a busy machine
+        WebDriverWait(browser, 30).until(lambda page: page.execute_script(ready, address))  # on a busy machine
         return browser
 
     return open_page
@@ -125,17 +135,20 @@ def head(page: Browser, text: str) -> Any:
     return next(element for element in heads if element.text.strip() == text)
 
 
-@pytest.mark.parametrize("name", ["grid", "search", "hostile"])
-def test_the_console_is_silent_and_no_request_leaves_the_page(opened: Open, pages: dict[str, str], name: str) -> None:
+@pytest.mark.parametrize("name", ["grid", *slow("search", "hostile")])
+def test_the_console_is_silent_and_no_request_leaves_the_page(
+    opened: Open, page_of: Callable[[str], str], name: str
+) -> None:
     page = opened(name)
     for button in page.find_elements(By.CSS_SELECTOR, "th button"):
         page.execute_script("arguments[0].click()", button)
     assert page.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [pages[name]]
+    assert [url for url in asked if not url.startswith("data:")] == [page_of(name)]
 
 
+@pytest.mark.slow
 def test_what_would_ask_the_network_is_stopped_by_the_page_itself(opened: Open) -> None:
     page = opened("grid")
     page.execute_script(
@@ -150,6 +163,7 @@ def test_what_would_ask_the_network_is_stopped_by_the_page_itself(opened: Open) 
     assert "script-src" in told
 
 
+@pytest.mark.slow
 def test_a_click_sorts_and_a_second_one_turns(opened: Open) -> None:
     page = opened("grid")
     assert page.execute_script(COLUMN, "#") == [str(n) for n in range(1, 9)]
@@ -168,6 +182,7 @@ def test_a_click_sorts_and_a_second_one_turns(opened: Open) -> None:
     assert page.execute_script(COLUMN, "lr") == ["0.001", "0.001", "0.01", "0.01", "0.1", "0.1", "1", "1"]  # as numbers
 
 
+@pytest.mark.slow
 def test_the_keyboard_sorts_too(opened: Open) -> None:
     page = opened("grid")
     button = head(page, "optimizer").find_element(By.TAG_NAME, "button")
@@ -181,6 +196,7 @@ def test_the_keyboard_sorts_too(opened: Open) -> None:
     assert page.execute_script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
+@pytest.mark.slow
 def test_a_brush_chooses_runs_in_every_figure_and_table(opened: Open) -> None:
     page = opened("search")
     assert len(page.execute_script(COLUMN, "#")) == 130  # a long table is whole
@@ -201,6 +217,7 @@ def test_a_brush_chooses_runs_in_every_figure_and_table(opened: Open) -> None:
     assert len(page.execute_script(COLUMN, "#")) == 130
 
 
+@pytest.mark.slow
 def test_hovering_tells_the_run_and_its_values(opened: Open) -> None:
     page = opened("grid")
     point = chart(page, "Validation loss by optimizer").find_element(By.CSS_SELECTOR, ".mark-symbol path")
@@ -212,6 +229,7 @@ def test_hovering_tells_the_run_and_its_values(opened: Open) -> None:
     ] == []
 
 
+@pytest.mark.slow
 def test_the_key_hides_a_choice_and_the_wheel_zooms(opened: Open) -> None:
     page = opened("grid")
     page.find_element(By.CSS_SELECTOR, '#key button[value="sgd"]').click()
@@ -231,6 +249,7 @@ def test_the_key_hides_a_choice_and_the_wheel_zooms(opened: Open) -> None:
     assert page.execute_script(ends, curves)[1] < before[1]
 
 
+@pytest.mark.slow
 def test_a_row_unfolds_its_difference_and_its_command(opened: Open) -> None:
     page = opened("grid")
     page.find_element(By.CSS_SELECTOR, "#leaderboard td[data-c] button").click()
@@ -249,8 +268,9 @@ def chart(page: Browser, beginning: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grid", "search", "hostile"])
-@pytest.mark.parametrize("width", [360, *(pytest.param(width, marks=pytest.mark.slow) for width in (768, 1200))])
+@pytest.mark.parametrize("width", [360, 768, 1200])
 def test_only_tables_scroll_sideways(opened: Open, name: str, width: int) -> None:
     page = opened(name, width=width)
     assert page.execute_script("const root = document.documentElement; return root.scrollWidth - root.clientWidth") == 0
@@ -262,8 +282,9 @@ def test_only_tables_scroll_sideways(opened: Open, name: str, width: int) -> Non
     assert max(pictures) <= width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["grid", pytest.param("search", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["grid", "search"])
 def test_light_and_dark_can_be_read(opened: Open, name: str, dark: bool) -> None:
     page = opened(name, dark=dark)
     background = page.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -273,6 +294,7 @@ def test_light_and_dark_can_be_read(opened: Open, name: str, dark: bool) -> None
     assert contrasts[0][0] >= 4.5, contrasts[:5]  # WCAG 2.2, 1.4.3
 
 
+@pytest.mark.slow
 def test_on_paper_it_is_light_without_buttons(opened: Open) -> None:
     page = opened("search", dark=True)
     printed = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
@@ -284,6 +306,7 @@ def test_on_paper_it_is_light_without_buttons(opened: Open) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_and_nothing_else(opened: Open) -> None:
     page = opened("hostile")
     assert page.execute_script("return document.querySelectorAll('img, iframe, object, embed').length") == 0
@@ -291,6 +314,7 @@ def test_hostile_names_are_text_and_nothing_else(opened: Open) -> None:
     assert HOSTILE[0] in page.find_element(By.TAG_NAME, "body").text
 
 
+@pytest.mark.slow
 def test_tables_say_what_they_are_to_those_who_do_not_see_them(opened: Open) -> None:
     page = opened("grid")
     assert page.execute_script("return Array.from(document.querySelectorAll('table')).every(t => t.caption && t.tHead)")

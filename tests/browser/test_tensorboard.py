@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 from launching import launch
 from PIL import Image
+from slow_cases import slow
 
 pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
 
@@ -214,9 +215,11 @@ def time_series(tags: str) -> str:
     "expected",
     [
         {"lr", "train/loss", "train/loss_step"},
-        {f"val/{score}" for score in SCORES},
-        pytest.param({f"gradient_norm/{layer}" for layer in (*LAYERS, "all")}, marks=pytest.mark.slow),
-        pytest.param({f"test/{score}" for score in SCORES}, marks=pytest.mark.slow),
+        *slow(
+            {f"val/{score}" for score in SCORES},
+            {f"gradient_norm/{layer}" for layer in (*LAYERS, "all")},
+            {f"test/{score}" for score in SCORES},
+        ),
     ],
     ids=["training", "validation", "gradient_norms", "test"],
 )
@@ -232,6 +235,7 @@ def test_values_of_both_runs_stand_below_their_curves(look: Look, expected: set[
     assert {f"sweeps/two/{job}/tensorboard" for job in JOBS} <= runs
 
 
+@pytest.mark.slow
 def test_the_curve_of_the_accuracy_ends_at_the_accuracy_of_the_last_epoch(look: Look, logs: Path) -> None:
     cards = look(time_series("^val/accuracy"), CARDS, lambda cards: len(cards) == 1 and len(cards[0]["rows"]) == 2)
     assert [card["tag"] for card in cards] == ["val/accuracy"]
@@ -246,11 +250,13 @@ def test_the_curve_of_the_accuracy_ends_at_the_accuracy_of_the_last_epoch(look: 
             assert value == pytest.approx(result["validation"]["val/accuracy"], abs=1e-4)  # four digits are shown
 
 
+@pytest.mark.slow
 def test_the_scalars_tab_lists_every_group(look: Look) -> None:
     groups = {"val_best", "gradient_norm", "lr", "test", "train", "val"}
     assert groups <= set(look("#scalars", TEXTS, lambda texts: groups <= set(texts)))
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_of_each_run_is_shown_in_full(look: Look, logs: Path) -> None:
     images = look("#images", IMAGES, lambda images: len(images) == 4 and all(i["complete"] for i in images))
     sizes = []
@@ -263,6 +269,7 @@ def test_the_confusion_matrix_of_each_run_is_shown_in_full(look: Look, logs: Pat
     assert "test/confusion_matrix" in look("#images", TEXTS, lambda texts: "test/confusion_matrix" in texts)
 
 
+@pytest.mark.slow
 def test_the_text_tab_shows_the_configuration_of_each_run_as_it_was_written(look: Look) -> None:
     def configurations(texts: Any) -> list[str]:
         return [text for text in texts if text.startswith("seed: 0\n")]
@@ -274,6 +281,7 @@ def test_the_text_tab_shows_the_configuration_of_each_run_as_it_was_written(look
     assert all("model:\n  _target_: mlplab.models.MLP\n  hidden_dims:\n  - 128\n  - 64\n" in text for text in shown)
 
 
+@pytest.mark.slow
 def test_the_histograms_tab_lists_all_weights_and_biases(look: Look) -> None:
     names = {f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")}
     assert names <= set(look("#histograms", TEXTS, lambda texts: names <= set(texts)))
@@ -291,6 +299,7 @@ def table(cells: Any) -> list[dict[str, str]]:
     return [dict(zip(names, texts[place : place + len(names)], strict=False)) for place in firsts]
 
 
+@pytest.mark.slow
 def test_the_hparams_tab_shows_each_job_of_the_sweep_once_with_what_was_swept(look: Look, logs: Path) -> None:
     rows = table(look("#hparams", CELLS, lambda cells: len(table(cells)) == 2))
     jobs = json.loads((logs / "sweeps" / "two" / "sweep.json").read_text())["jobs"]
@@ -301,6 +310,7 @@ def test_the_hparams_tab_shows_each_job_of_the_sweep_once_with_what_was_swept(lo
         assert {name: row[name] for name in job["values"]} == {n: str(value) for n, value in job["values"].items()}
 
 
+@pytest.mark.slow
 def test_the_hparams_tab_compares_choices_and_scores_of_all_runs(look: Look, logs: Path) -> None:
     rows = table(look("#hparams", CELLS, lambda cells: len(table(cells)) == 2))
     assert len(rows) == 2
@@ -317,11 +327,13 @@ def test_the_hparams_tab_compares_choices_and_scores_of_all_runs(look: Look, log
         assert float(row["val_best/accuracy"]) == pytest.approx(result["validation"]["val/accuracy"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_hparams_tab_offers_the_columns_of_either_optimizer(look: Look) -> None:
     expected = {"seed", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "data.batch_size", "sgd", "adam"}
     assert expected <= set(look("#hparams", TEXTS, lambda texts: expected <= set(texts)))
 
 
+@pytest.mark.slow
 def test_custom_scalars_open_on_the_loss_and_the_scores(look: Look) -> None:
     expected = {"loss", "training and validation", "validation", "accuracy", "f1", "auroc"}
     texts = look("#custom_scalars", TEXTS, lambda texts: expected <= set(texts))

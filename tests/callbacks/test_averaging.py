@@ -8,6 +8,7 @@ import torch
 from both_engines import ENGINES
 from comparing import difference
 from lightning.pytorch.callbacks import Callback
+from slow_cases import slow, slow_but
 
 from mlplab import training
 from mlplab.errors import UserError
@@ -51,7 +52,7 @@ def test_the_average_is_that_of_its_formula(train_run: Any, monkeypatch: pytest.
     assert last["state_dict"]["model.output.weight"].double().numpy() == pytest.approx(expected.numpy(), abs=1e-7)
 
 
-@pytest.mark.parametrize("name", AVERAGES)
+@pytest.mark.parametrize("name", slow_but(["swa"], AVERAGES))
 def test_an_average_leaves_the_bins_of_an_embedding_as_they_are(train_run: Any, name: str) -> None:
     run = train_run(*SMALL, *AVERAGES[name], "model.numeric_embedding=piecewise")
     last = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)
@@ -62,7 +63,7 @@ def test_an_average_leaves_the_bins_of_an_embedding_as_they_are(train_run: Any, 
     assert run.result["validation"]["val/accuracy"] > 0.5
 
 
-@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("normalization", ["batch", *slow("none")])
 @pytest.mark.parametrize("name", AVERAGES)
 def test_validation_test_and_export_agree_and_a_stopped_run_ends_the_same(
     train_run: Any, go_on: Any, tmp_path: Path, name: str, normalization: str
@@ -77,7 +78,7 @@ def test_validation_test_and_export_agree_and_a_stopped_run_ends_the_same(
     assert export(trained, "safetensors", tmp_path / "model.safetensors").largest_difference == 0
 
 
-@pytest.mark.parametrize("name", AVERAGES)
+@pytest.mark.parametrize("name", slow_but(["ema"], AVERAGES))
 def test_both_engines_average_alike_and_the_fused_step_goes_on(train_run: Any, name: str) -> None:
     runs = [train_run(*SMALL, *AVERAGES[name], f"engine={engine}").directory for engine in ENGINES]
     assert difference(*runs) == ""

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from slow_cases import slow
 from torch.nn import functional
 
 from mlplab.inference.evaluating import evaluate
@@ -15,12 +16,11 @@ QUICK = ("trainer.max_epochs=3", "logger=none", "callbacks.histograms=null", "ca
     "overrides",
     [
         ("data=breast_cancer", "loss=binary_cross_entropy"),
-        ("data=wine", "engine=plain"),
-        ("trainer.precision=64-true",),
+        *slow((("data=wine", "engine=plain"),), (("trainer.precision=64-true",),)),
     ],
 )
 def test_a_run_stores_the_calibration_of_its_best_state(train_run: Any, overrides: tuple[str, ...]) -> None:
-    run = load_run(train_run(*QUICK, *overrides).directory)
+    run = load_run(train_run(*QUICK, *overrides, "callbacks.figures=null").directory)
     calibration = run.card["calibration"]
     validation = evaluate(run, part="val")
     assert calibration["n_rows"] == validation.n_rows

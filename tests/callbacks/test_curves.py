@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from slow_cases import slow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy
 
@@ -14,6 +15,8 @@ from mlplab.building import build_data, build_learner
 from mlplab.callbacks import training_curves
 from mlplab.errors import Diverged
 from mlplab.models import MLP
+
+WINE = ["data=wine", "callbacks.figures=null", "callbacks.calibration=null"]
 
 
 def events(run: Any) -> EventAccumulator:
@@ -26,7 +29,7 @@ def values(log: EventAccumulator, tag: str) -> list[float]:
 
 
 def test_the_first_point_of_the_curve_is_the_loss_of_the_first_batch(train_run: Any, make_config: Any) -> None:
-    overrides = ["data=wine", "data.batch_size=full", "model.dropout=0", "trainer.log_every_n_steps=1"]
+    overrides = [*WINE, "data.batch_size=full", "model.dropout=0", "trainer.log_every_n_steps=1"]
     log = events(train_run(*overrides, "trainer.max_epochs=2"))
     data = build_data(make_config(*overrides))
     data.setup()
@@ -45,7 +48,7 @@ def test_the_first_point_of_the_curve_is_the_loss_of_the_first_batch(train_run: 
 
 
 def test_exponents_of_gradient_norms_are_logged_if_asked_for_and_left_out_for_zero(train_run: Any) -> None:
-    overrides = ["data=wine", "model.initialization=zeros", "trainer.max_epochs=1", "data.batch_size=full"]
+    overrides = [*WINE, "model.initialization=zeros", "trainer.max_epochs=1", "data.batch_size=full"]
     log = events(train_run(*overrides, "callbacks.gradient_norms.log10=true"))
     (norm,), (exponent,) = values(log, "gradient_norm/all"), values(log, "gradient_norm_log10/all")
     assert 10**exponent == pytest.approx(norm, rel=1e-5)
@@ -55,7 +58,7 @@ def test_exponents_of_gradient_norms_are_logged_if_asked_for_and_left_out_for_ze
 
 
 def test_the_epochs_loss_is_the_mean_over_rows_not_over_batches(train_run: Any) -> None:
-    overrides = ["data=wine", "data.batch_size=50", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+    overrides = [*WINE, "data.batch_size=50", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
     log = events(train_run(*overrides))  # 124 rows: batches of 50, 50 and 24
     steps = values(log, "train/loss_step")
     assert len(steps) == 3
@@ -64,7 +67,7 @@ def test_the_epochs_loss_is_the_mean_over_rows_not_over_batches(train_run: Any) 
 
 
 def test_neither_penalties_nor_accumulation_nor_clipping_show_in_the_curves(train_run: Any) -> None:
-    overrides = ["data=wine", "trainer.limit_train_batches=1", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+    overrides = [*WINE, "trainer.limit_train_batches=1", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
     plain = events(train_run(*overrides))
     for changed in ("regularization.l2=5", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.001"):
         log = events(train_run(*overrides, changed))
@@ -73,7 +76,9 @@ def test_neither_penalties_nor_accumulation_nor_clipping_show_in_the_curves(trai
     assert values(log, "gradient_norm/all")[0] > 0.1
 
 
-@pytest.mark.parametrize("words", [["data=wine"], ["data=breast_cancer", "loss=binary_cross_entropy"]])
+@pytest.mark.parametrize(
+    "words", [[*WINE], *slow(["data=breast_cancer", "loss=binary_cross_entropy", "callbacks.figures=null"])]
+)
 def test_the_accuracy_of_an_epoch_is_that_of_its_training_steps(
     train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
@@ -89,18 +94,19 @@ def test_the_accuracy_of_an_epoch_is_that_of_its_training_steps(
         monkeypatch.setattr(training_curves, "OUTPUTS_HELD", held)
         log = events(train_run(*overrides, "trainer.max_epochs=2"))
         assert values(log, "train/accuracy") == pytest.approx([expected] * 2, abs=1e-6)
-    assert "train/accuracy" not in events(train_run("data=diabetes", "trainer.max_epochs=1")).Tags()["scalars"]
+    values_of = events(train_run(*WINE, "data=diabetes", "trainer.max_epochs=1"))
+    assert "train/accuracy" not in values_of.Tags()["scalars"]
 
 
 def test_every_step_has_one_point_while_gradients_are_gathered(train_run: Any) -> None:
-    overrides = ["data=wine", "trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]
+    overrides = [*WINE, "trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]
     log = events(train_run(*overrides, "trainer.max_epochs=3"))  # 4 batches an epoch: 2 updates
     assert [event.step for event in log.Scalars("train/loss_step")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_long_epoch_is_written_in_between(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_curves, "STEPS_BUFFERED", 3)
-    log = events(train_run("data=wine", "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
+    log = events(train_run(*WINE, "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
     assert [event.step for event in log.Scalars("train/loss_step")] == list(range(1, 14))
 
 
@@ -113,7 +119,7 @@ def test_the_first_steps_are_logged_closer_together(train_run: Any) -> None:
         5: [0, 2, None, 4, 5, None, None, None, None, 10, None, None],
         10: [0, 2, None, 4, None, None, None, 8, None, 10, None, None],
     }
-    log = events(train_run("data=wine", "trainer.max_epochs=3", "trainer.log_every_n_steps=10"))
+    log = events(train_run(*WINE, "trainer.max_epochs=3", "trainer.log_every_n_steps=10"))
     for name in ("train/loss_step", "lr", "gradient_norm/all"):
         assert [event.step for event in log.Scalars(name)] == [0, 2, 4, 8, 10]
 
@@ -135,6 +141,6 @@ def test_a_loss_that_is_no_number_counts_in_no_mean() -> None:
 
 
 def test_histograms_show_the_start_every_few_epochs_and_the_end(train_run: Any) -> None:
-    log = events(train_run("data=wine", "trainer.max_epochs=5", "callbacks.histograms.every_n_epochs=2"))
+    log = events(train_run(*WINE, "trainer.max_epochs=5", "callbacks.histograms.every_n_epochs=2"))
     for name in ("hidden.0.linear.weight", "output.bias"):
         assert [event.step for event in log.Histograms(name)] == [0, 8, 16, 20]

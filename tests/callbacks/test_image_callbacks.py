@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from slow_cases import slow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mlplab.callbacks import mistakes, weight_images
@@ -85,9 +86,11 @@ def test_weights_are_drawn_as_images_and_constant_pixels_are_left_out(
     ("words", "told"),
     [
         (["data=wine"], "callbacks.weight_images draws nothing: wine has no images"),
-        (
-            ["model.numeric_embedding=linear"],
-            "callbacks.weight_images draws nothing: no torch.nn.Linear takes the 64 pixels",
+        *slow(
+            (
+                ["model.numeric_embedding=linear"],
+                "callbacks.weight_images draws nothing: no torch.nn.Linear takes the 64 pixels",
+            )
         ),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from comparing import difference
 from PIL import Image
+from slow_cases import slow
 from torch import nn
 
 from mlplab.callbacks.input_grid import POINTS, grid_of
@@ -51,9 +52,13 @@ def data_of(name: str, **options: Any) -> DataModule:
 
 @pytest.mark.parametrize(
     ("name", "loss"),
-    [("circles", "cross_entropy"), ("circles", "binary_cross_entropy"), ("gaussians", "auto"), ("wave", "auto"),
-     pytest.param("plane", "auto", marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        ("circles", "binary_cross_entropy"),
+        ("wave", "auto"),
+        pytest.param("plane", "auto", marks=pytest.mark.slow),
+        *slow(("circles", "cross_entropy"), ("gaussians", "auto")),
+    ],
+)
 def test_the_picture_shows_the_predictions_of_the_network(train_run: Any, name: str, loss: str) -> None:
     directory = train_run(f"data={name}", f"loss={loss}", *SMALL, *PICTURES).directory
     predictor = load_predictor(directory / "checkpoints" / "last.ckpt")
@@ -197,6 +202,7 @@ def test_parts_of_a_network_that_were_switched_off_stay_so() -> None:
     assert [part.training for part in network.modules()] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_of_a_run_that_diverges_there_are_the_frames_before(train_run: Any, tmp_path: Path) -> None:
     with pytest.raises(Diverged):
         train_run("data=wave", *SMALL, *PICTURES, "optimizer=sgd", "optimizer.lr=1e30", directory=tmp_path / "run")

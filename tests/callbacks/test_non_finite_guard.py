@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from both_engines import ENGINES
+from slow_cases import slow
 from torch import Tensor
 
 from mlplab import training
@@ -43,7 +44,7 @@ def weights(directory: Path, name: str = "last") -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key.startswith("model.")}
 
 
-@pytest.mark.parametrize("in_gradient", [False, True])
+@pytest.mark.parametrize("in_gradient", [True, *slow(False)])
 def test_the_update_is_stopped_and_the_message_says_where(
     train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_gradient: bool
 ) -> None:
@@ -131,7 +132,7 @@ def test_raise_lets_the_error_through_at_once(train_run: Any, tmp_path: Path, mo
     assert not (tmp_path / "run_0" / "result.json").exists()
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", *slow("32-true", "bf16-true")])
 def test_it_looks_in_every_precision(train_run: Any, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     plant(monkeypatch, {3}, in_gradient=True)
     with pytest.raises(Diverged, match="step 3"):

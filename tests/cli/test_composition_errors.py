@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException, OverrideParseException
 from parts import needs
+from slow_cases import slow
 
 from mlplab.cli.composition_errors import (
     explain_composition_error,
@@ -100,7 +101,7 @@ def test_an_option_of_the_swept_choices_is_one_of_each_job(words: list[str], mad
     assert of_each_choice(["-m", *words, "seed=1"], root / "conf") == ["-m", words[0], made, "seed=1"]
 
 
-@pytest.mark.parametrize("choices", ["momentum,adam", "adam,momentum"])
+@pytest.mark.parametrize("choices", ["adam,momentum", *slow("momentum,adam")])
 def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(
     choices: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from both_engines import ENGINES, require_reasons, require_same_bits, run_both, spy_on_fast, why_autograd
 from lightning.pytorch.callbacks import Callback
+from slow_cases import slow, slow_but
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
@@ -70,7 +71,7 @@ STEPS: list[Callable[..., Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+@pytest.mark.parametrize("step", slow_but([sharpness_aware, mixup], STEPS), ids=lambda step: step.__name__)
 def test_a_step_of_ones_own_has_genuine_autograd(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, step: Callable[..., Any]
 ) -> None:
@@ -119,8 +120,7 @@ def as_lightning(self: Learner, epoch: int, batch_idx: int, optimizer: Any, opti
     "update",
     [
         sam_by_two_closures,
-        every_other,
-        *(pytest.param(update, marks=pytest.mark.slow) for update in (warm_up_by_hand, as_lightning)),
+        *slow(every_other, warm_up_by_hand, as_lightning),
     ],
     ids=lambda update: update.__name__,
 )

@@ -8,6 +8,7 @@ import torch
 from both_engines import last_checkpoint, require_same_bits, run_both, spy_on_fast, spy_on_hooks
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, Timer, WeightAveraging
+from slow_cases import slow, slow_but
 
 from mlplab.data.module import DataModule
 from mlplab.engine.epoch_loop import FastEpochLoop
@@ -63,10 +64,10 @@ class Recorder(Callback):
         self._note("validated", trainer, float(trainer.callback_metrics["val/loss"]))
 
 
-SLOW = {"lbfgs", "part of the batches", "the same few batches"}
+OFTEN = {"default", "accumulated gradients", "schedule by validation", "validation within the epoch"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in GRID])
+@pytest.mark.parametrize("name", slow_but(OFTEN, GRID))
 def test_hooks_and_the_whole_run_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -107,7 +108,7 @@ class Overstated(Batches):
 
 
 @pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined", "ignore:.*IterableDataset")
-@pytest.mark.parametrize("make", [Batches, Overstated, lambda batches: [Batches(batches)]])
+@pytest.mark.parametrize("make", [Overstated, *slow(Batches, lambda batches: [Batches(batches)])])
 def test_batches_come_from_loaders_of_ones_own_as_in_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:

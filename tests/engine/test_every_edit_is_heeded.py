@@ -23,6 +23,7 @@ from comparing import difference
 from editing import LATE, SMALL, TINY, Lab, OneJob, add, compiled, edit
 from launching import ROOT
 from parts import needs, skip_without
+from slow_cases import slow, slow_but
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as of_all_modules
@@ -227,24 +228,21 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
 
 OFTEN = {
     "identity", "HiddenLayer.forward", "MLP.forward", "cross_entropy", "cross_entropy's helper", "l1_l2_penalty",
-    "Learner.training_step", "Learner._evaluate", "Learner.optimizer_step between", "Batches.__iter__",
+    "Learner.training_step", "Learner._evaluate", "Learner.optimizer_step between", "Batches.__iter__'s helper",
     "NonFiniteGuard.on_before_optimizer_step", "TrainingCurves.on_train_batch_start", "train",
     # Of what is called for each member:
-    "build_optimizer", "derive_seed",
-    # Of methods that are added:
-    "backward", "clip_gradients", "on_after_backward", "optimizer_zero_grad", "on_train_epoch_start", "log_dict",
-    # Of activations:
-    "gelu",
+    "build_optimizer",
+    # Of methods that are added, to the learner and to a callback:
+    "backward", "on_train_epoch_start",
     # Of other classes and objects:
-    "a_subclass_of_the_objective", "a_forward_that_is_set_on_a_layer", "a_property_in_the_place_of_an_attribute",
-    "a_step_that_is_set_on_the_optimizer", "a_call_of_all_modules", "a_hook_on_all_optimizers",
-    "a_callback_of_ones_own",
+    "a_subclass_of_the_objective", "a_forward_that_is_set_on_a_layer", "a_step_that_is_set_on_the_optimizer",
+    "a_call_of_all_modules",
 }  # fmt: skip
 """One of each kind; `make test-full` trains with all."""
 
 
 def some_slow(names: Iterable[str]) -> list[Any]:
-    return [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in names]
+    return slow_but(OFTEN, names)
 
 
 def reason_of(name: str) -> str:
@@ -327,6 +325,7 @@ def test_another_function_under_the_name_of_an_activation(lab: Lab, monkeypatch:
     lab.require_heeded(make, f"model.activation={name}", alone="the activation <lambda> has no kernel")
 
 
+@pytest.mark.slow
 def test_relu6_in_the_place_of_relu(lab: Lab, monkeypatch: Patch) -> None:
     def make() -> None:
         monkeypatch.setitem(ACTIVATIONS, "relu", Activation(functional.relu6, ACTIVATIONS["relu"].gain))
@@ -389,8 +388,8 @@ def test_a_method_that_is_added_to_the_learner(lab: Lab, monkeypatch: Patch, nam
         assert lab.stacked(*words)[1] == {f"Learner.{named} was edited": 2}
 
 
-@pytest.mark.parametrize("words", [["trainer.gradient_clip_val=0.1"], pytest.param([], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["configure_gradient_clipping", "clip_gradients"])
+@pytest.mark.parametrize("words", [["trainer.gradient_clip_val=0.1"], *slow([])])
+@pytest.mark.parametrize("name", ["configure_gradient_clipping", *slow("clip_gradients")])
 def test_clipping_of_ones_own(lab: Lab, monkeypatch: Patch, name: str, words: list[str]) -> None:
     source = f"""def {name}(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         if self.current_epoch:
@@ -675,7 +674,9 @@ def test_an_edit_of_a_helper_that_comes_later_is_seen(monkeypatch: Patch) -> Non
     assert edited_functions.first_edited([function]) is None
 
 
-@pytest.mark.parametrize("name", ["HiddenLayer.forward", "MLP.forward", "cross_entropy", "Learner.training_step"])
+@pytest.mark.parametrize(
+    "name", ["MLP.forward", *slow("HiddenLayer.forward", "cross_entropy", "Learner.training_step")]
+)
 def test_without_recognition_these_tests_fail(lab: Lab, monkeypatch: Patch, name: str) -> None:
     for module in (recognition, epoch_loop, *([same_step] if is_there("stacked") else [])):
         monkeypatch.setattr(module, "first_edited", lambda functions: None)

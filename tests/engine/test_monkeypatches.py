@@ -8,6 +8,7 @@ import pytest
 import torch
 from both_engines import ENGINES, require_same_bits, why_autograd
 from lightning.pytorch.callbacks import Callback
+from slow_cases import slow_but
 from torch import nn
 
 from mlplab import training
@@ -92,7 +93,7 @@ def both(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     return run
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize("name", slow_but(["a hook of the class", "a hook on a node", "the strategy"], CALLBACKS))
 def test_what_a_callback_puts_around_the_step_is_heeded(both: Any, train_run: Any, name: str) -> None:
     hook, epoch, do, reason = CALLBACKS[name]
     fast, plain = both(make=lambda: [At(hook, epoch, do)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from both_engines import ENGINES, require_reasons, require_same_bits
+from slow_cases import slow_but
 
 from mlplab.engine.fused_step import FusedStep
 
@@ -131,18 +132,23 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-SLOW = {"balanced classes, clipping by value", "a linear model", "warm-up, a ragged last batch of one row"}
+OFTEN = {
+    "penalties, dropout, cosine", "two classes by one logit, decay, steps",
+    "weighted classes, accumulation with a penalty", "residual connections, one cycle", "weighted rows, clipping",
+    "MuonAdamW.step may change the network", "BatchNorm has no fused kernel", "EmbeddedInputs has no fused step",
+}  # fmt: skip
+"""Runs that have most of what the others have; the kernels of all are compared with autograd in test_fused_step."""
 
 
 @pytest.mark.filterwarnings("ignore:.*in the last batch")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FUSED])
+@pytest.mark.parametrize("name", slow_but(OFTEN, FUSED))
 def test_the_fused_step_gives_the_bits_of_autograd(run_by_both: Any, name: str) -> None:
     run, n_fused = run_by_both(*FUSED[name])
     require_reasons(run)
     assert n_fused >= run.result["steps"]
 
 
-@pytest.mark.parametrize("reason", LEFT_TO_AUTOGRAD)
+@pytest.mark.parametrize("reason", slow_but(OFTEN, LEFT_TO_AUTOGRAD))
 def test_what_has_no_fused_step_has_the_same_bits_too(run_by_both: Any, reason: str) -> None:
     run, n_fused = run_by_both(*LEFT_TO_AUTOGRAD[reason])
     require_reasons(run, reason)

@@ -45,7 +45,7 @@ def test_the_calls_of_a_step_are_as_few_as_they_were(train_run: Any, monkeypatch
 
     during_fit(monkeypatch, lambda: sys.setprofile(count), lambda: sys.setprofile(None))
     counts = []
-    for epochs in (1, 2, 4):
+    for epochs in (1, 1, 2):
         calls = 0
         run = train_run(*DIGITS, f"trainer.max_epochs={epochs}")
         counts.append((calls, run.result["steps"]))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from slow_cases import slow
 
 from mlplab.engine import startup
 
@@ -275,6 +276,7 @@ print(settings.deterministic)
     assert run(code).split() == ["LazyModule", "True"]
 
 
+@pytest.mark.slow
 def test_the_compiler_leaves_alone_what_it_is_told_to(run: Run) -> None:
     """Before it has come: functions of the user's, of PyTorch, and an optimizer's."""
     code = """
@@ -334,7 +336,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [WAYS[0], *slow(*WAYS[1:])])
 def test_whatever_is_wanted_of_a_package_it_is_executed_once(way: str, tmp_path: Path) -> None:
     """Its modules import each other, as those of PyTorch's compiler do."""
     for name, text in {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from both_engines import run_both, spy_on_fast, spy_on_hooks
 from lightning.pytorch.callbacks import Callback
+from slow_cases import slow, slow_but
 from torchmetrics import MeanMetric
 
 from mlplab.data import module as data_module
@@ -89,10 +90,10 @@ def validate_in_both(train_run: Any, monkeypatch: pytest.MonkeyPatch, *overrides
 pytestmark = pytest.mark.filterwarnings("ignore:You called `self.log.'from_epoch_end'")
 
 
-OFTEN = {"default", "some batches", "within the epoch", "a schedule by validation"}
+OFTEN = {"within the epoch", "a schedule by validation"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in GRID])
+@pytest.mark.parametrize("name", slow_but(OFTEN, GRID))
 def test_hooks_values_and_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -164,7 +165,7 @@ def test_it_steps_aside_for_a_loader_whose_length_is_not_known(train_run: Any, m
 
 
 @pytest.mark.filterwarnings("ignore:You have overridden `on_after_batch_transfer`")
-@pytest.mark.parametrize("owner", [Learner, DataModule])
+@pytest.mark.parametrize("owner", [DataModule, *slow(Learner)])
 def test_it_steps_aside_for_batches_that_are_changed_on_their_way(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, owner: type
 ) -> None:

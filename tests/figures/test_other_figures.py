@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from slow_cases import slow
 
 from mlplab.figures.image_figures import mistakes_figure
 from mlplab.figures.layer_figures import MOST_LINES, gradient_depth_figure
@@ -28,7 +29,7 @@ def test_tiles_without_any_value_are_drawn(value: float) -> None:
     assert as_png(tiles_figure(np.full((2, 3, 3), value), "weight", "title"))
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (70, 4), (1, 4, 4), (70, 4, 4)])
+@pytest.mark.parametrize("shape", [(70, 4), (1, 4, 4), *slow(((1, 4),), ((70, 4, 4),))])
 def test_units_are_drawn_over_one_input_or_two(shape: tuple[int, ...]) -> None:
     axes = (np.linspace(0, 1, 4),) * (len(shape) - 1)
     figure = units_figure(np.random.default_rng(0).normal(size=shape), axes, ("x", "y"), "hidden.0")
@@ -58,7 +59,7 @@ def test_gradients_of_0_alone_and_a_single_layer_are_drawn() -> None:
     assert as_png(figure)
 
 
-@pytest.mark.parametrize("n", [0, 1, 9, 40])
+@pytest.mark.parametrize("n", [1, 9, *slow(0, 40)])
 def test_any_number_of_mistakes_is_drawn(n: int) -> None:
     figure = mistakes_figure(np.zeros((n, 8, 8)), ["$a"] * n, ["a long name of a class"] * n, [0.987] * n, "title")
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
@@ -66,7 +67,7 @@ def test_any_number_of_mistakes_is_drawn(n: int) -> None:
     assert as_png(figure)
 
 
-@pytest.mark.parametrize("scale", ["linear", "logarithmic", "constant", "infinite", "nowhere"])
+@pytest.mark.parametrize("scale", ["logarithmic", "infinite", *slow("linear", "constant", "nowhere")])
 def test_contours_are_drawn_on_any_scale(scale: str) -> None:
     positions = np.linspace(-1, 1, 7)
     x, y = np.meshgrid(positions, positions)

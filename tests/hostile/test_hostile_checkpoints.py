@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from inference.small_runs import houses, save_run, table_options, train_run, write_houses
+from slow_cases import slow, slow_but
 
 from mlplab.errors import UserError
 from mlplab.parts import is_there
@@ -109,7 +110,7 @@ PICKLES: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", PICKLES)
+@pytest.mark.parametrize("kind", slow_but(["a pickle", "inside hyper-parameters"], PICKLES))
 def test_no_pickle_is_executed(victim: Path, rows: Path, command: Command, kind: str) -> None:
     touched = victim.parent / "touched"
     replace_all(victim, lambda path: PICKLES[kind](path, touched))
@@ -181,7 +182,7 @@ def test_names_outside_the_tables_are_refused(
     assert refused(done), done
 
 
-@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/environ", "/nowhere/../etc", "fifo", "."])
+@pytest.mark.parametrize("path", ["/dev/zero", "fifo", *slow("/proc/self/environ", "/nowhere/../etc", ".")])
 def test_a_path_of_the_data_is_read_as_data_or_refused(tmp_path: Path, command: Command, path: str) -> None:
     run = save_run(tmp_path / "run", table_options(write_houses(tmp_path / "houses.csv")))
     if path == "fifo":

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 from inference.small_runs import change_card, houses, predict_file, save_run, table_options, write_houses
+from slow_cases import slow, slow_but
 
 from mlplab.errors import UserError
 from mlplab.inference.ensembling import make_ensemble
@@ -23,7 +24,7 @@ KINDS: dict[str, list[dict[str, Any]]] = {
 """Target → options of the members."""
 
 
-@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize("target", slow_but(["kind"], KINDS))
 def test_what_it_predicts_is_the_mean_in_every_form(tmp_path: Path, target: str) -> None:
     table = write_houses(tmp_path / "houses.csv")
     members = [
@@ -54,11 +55,13 @@ def test_what_it_predicts_is_the_mean_in_every_form(tmp_path: Path, target: str)
     ("other", "place", "value", "message"),
     [
         ({}, ("data", "split", "split_seed"), 1, r"the same split of the data, but two has another .*\(split_seed\)"),
-        ({}, ("data", "fingerprint"), "x", "the same data, but two has another than one"),
-        ({}, ("task", "class_names"), ["a", "b", "c"], r"the same target, but two .*\(class_names\)"),
         ({}, ("preprocessing", "median"), torch.zeros(9), r"the same preprocessing, but two .*\(median\)"),
-        ({}, ("model", "name"), "lstm", "two.* holds a network of another class"),
-        ({}, ("data", "split", "batch_size"), 64, ""),
+        *slow(
+            ({}, ("data", "fingerprint"), "x", "the same data, but two has another than one"),
+            ({}, ("task", "class_names"), ["a", "b", "c"], r"the same target, but two .*\(class_names\)"),
+            ({}, ("model", "name"), "lstm", "two.* holds a network of another class"),
+            ({}, ("data", "split", "batch_size"), 64, ""),
+        ),
     ],
 )
 def test_members_that_differ_are_refused(

@@ -16,6 +16,7 @@ from inference.small_runs import (
     write_images,
 )
 from PIL import Image
+from slow_cases import slow
 
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
@@ -52,7 +53,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("name", ["classes", "values"])
+@pytest.mark.parametrize("name", ["classes", *slow("values")])
 def test_tables_hold_what_was_found_and_figures_are_drawn(
     run: TrainedRun, regression: TrainedRun, tmp_path: Path, name: str
 ) -> None:
@@ -186,6 +187,7 @@ def test_classes_are_for_classes(regression: TrainedRun) -> None:
         explain(regression, classes=["small"])
 
 
+@pytest.mark.slow
 def test_of_many_classes_the_most_frequent_are_drawn(
     run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,7 @@ def test_names_of_any_kind_are_drawn_and_no_formula_for_a_spreadsheet(tmp_path: 
     assert "\x1b" not in describe_importances(explanation)
 
 
+@pytest.mark.slow
 def test_panels_share_a_scale_and_a_class_has_one_colour(run: TrainedRun) -> None:
     explanation = explain(run, columns=["length", "colour", "town"])
     figure = explanation_figures.dependence_figure(explanation)
@@ -294,7 +297,9 @@ def test_of_several_labels_one_is_explained(tmp_path: Path) -> None:
         Calibrated(run, 0.9)
 
 
-@pytest.mark.parametrize(("target", "score"), [("price", "r2"), ("price", "mae"), ("kind", "accuracy"), ("kind", "f1")])
+@pytest.mark.parametrize(
+    ("target", "score"), [("price", "mae"), *slow(("price", "r2"), ("kind", "accuracy"), ("kind", "f1"))]
+)
 def test_weights_of_rows_count(tmp_path: Path, target: str, score: str) -> None:
     weights = [str(1 + number % 3) for number in range(200)]
     path = write_houses(tmp_path / "houses.csv", w=weights)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from inference.small_runs import houses, predict_file, save_run, table_options, train_run, write_houses, write_images
 from safetensors.torch import load_file, save_file
+from slow_cases import slow
 
 from mlplab.config.commands import install
 from mlplab.errors import UserError
@@ -155,8 +156,8 @@ def test_a_table_is_predicted_as_by_the_run(
         assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(tmp_path)
 
 
-@pytest.mark.parametrize("file_format", [pytest.param("onnx", marks=pytest.mark.slow), "torch_export", "safetensors"])
-@pytest.mark.parametrize("embedding", ["piecewise", pytest.param("periodic", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("file_format", ["safetensors", *slow("onnx", "torch_export")])
+@pytest.mark.parametrize("embedding", ["piecewise", *slow("periodic")])
 def test_an_ensemble_behind_numeric_embeddings_is_exported(
     folder: Path, tmp_path: Path, file_format: str, embedding: str
 ) -> None:
@@ -229,7 +230,7 @@ def test_a_single_row_to_check_with_does_not_fix_the_number_of_rows(
     assert len(loaded(as_the_card_says(card, folder / "1000.csv"))) == 1000
 
 
-@pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
+@pytest.mark.parametrize("package", ["onnxruntime", *slow("onnxscript")])
 def test_missing_packages_are_refused_with_the_command(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     require_onnx()
     monkeypatch.setitem(sys.modules, package, None)

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import torch
 from inference.small_runs import change_card, houses, predict_file, save_run, table_options, train_run, write_houses
+from slow_cases import slow
 
 from mlplab.errors import UserError
 from mlplab.inference.intervals import Calibrated
@@ -39,7 +40,7 @@ def predicted(run: TrainedRun, folder: Path, out: Path, **options: Any) -> pl.Da
     return pl.read_parquet(out) if out.suffix == ".parquet" else pl.read_csv(out, infer_schema_length=None)
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", *slow("parquet")])
 def test_bounds_lie_around_the_prediction_by_a_quantile_of_the_validation_errors(
     regression: TrainedRun, folder: Path, tmp_path: Path, ending: str
 ) -> None:
@@ -53,7 +54,7 @@ def test_bounds_lie_around_the_prediction_by_a_quantile_of_the_validation_errors
     np.testing.assert_allclose(values - frame["lower"].to_numpy(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("level", [0.8, *slow(0.5, 0.95)])
 def test_sets_hold_the_classes_that_are_likely_enough(
     run: TrainedRun, folder: Path, tmp_path: Path, level: float
 ) -> None:
@@ -93,7 +94,7 @@ def test_too_few_rows_are_refused_with_the_number_that_is_needed(run: TrainedRun
     predicted(run, folder, tmp_path / "out.csv", intervals=0.96)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize("loss", ["cross_entropy", *slow("binary_cross_entropy")])
 def test_a_temperature_scales_probabilities_and_changes_no_class(folder: Path, tmp_path: Path, loss: str) -> None:
     options = table_options(folder / "houses.csv", "binary")
     save_run(tmp_path / "run", options, loss=loss)
@@ -136,7 +137,7 @@ def test_a_run_holds_its_calibration_and_needs_no_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "calibration", [[], {"n_rows": 30}, {"n_rows": "many", "scores": torch.zeros(2), "temperature": None}]
+    "calibration", [{"n_rows": "many", "scores": torch.zeros(2), "temperature": None}, *slow([], {"n_rows": 30})]
 )
 def test_a_damaged_calibration_is_refused(folder: Path, tmp_path: Path, calibration: Any) -> None:
     save_run(tmp_path / "run", table_options(folder / "houses.csv", "price"))

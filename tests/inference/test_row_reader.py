@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 from inference.small_runs import FEATURES, houses, save_run
+from slow_cases import slow
 from torch import Tensor
 
 from mlplab.data.table import table_reading
@@ -97,7 +98,7 @@ def test_the_form_of_the_file_does_not_matter(run: TrainedRun, tmp_path: Path, f
 
 
 @pytest.mark.parametrize(
-    ("form", "block_rows"), [("csv", 1), ("csv", 30), ("csv", 31), ("parquet", 7), ("parquet", 29)]
+    ("form", "block_rows"), [("csv", 30), ("parquet", 7), *slow(("csv", 1), ("csv", 31), ("parquet", 29))]
 )
 def test_blocks_give_the_same_rows_and_notes_as_the_whole(
     run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_rows: int, form: str

@@ -8,6 +8,7 @@ import torch
 from comparing import difference
 from inference.small_runs import table_options, write_houses
 from parts import needs
+from slow_cases import slow
 from torch import Tensor
 
 from mlplab.building import build_data, build_learner
@@ -133,7 +134,7 @@ def test_the_rates_are_those_of_the_paper() -> None:
 
 
 @needs("tables")
-@pytest.mark.parametrize(("experiment", "target"), [("realmlp", "kind"), ("realmlp_regression", "price")])
+@pytest.mark.parametrize(("experiment", "target"), [("realmlp_regression", "price"), *slow(("realmlp", "kind"))])
 def test_the_experiment_runs_on_a_table_goes_on_and_is_exported(
     train_run: Any, go_on: Any, tmp_path: Path, experiment: str, target: str
 ) -> None:
@@ -149,7 +150,7 @@ def test_the_experiment_runs_on_a_table_goes_on_and_is_exported(
     trained = load_run(run.directory)
     found = {f"test/{key}": value for key, value in evaluate(trained).metrics.items()}
     assert found == pytest.approx(run.result["test"], rel=1e-4)
-    export(trained, "torch_export", tmp_path / "model.pt2")
+    export(trained, "safetensors", tmp_path / "model.safetensors")
     last = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)
     rates = {group["name"]: group["initial_lr"] for group in last["optimizer_states"][0]["param_groups"]}
     lr = 0.04 if experiment == "realmlp" else 0.2

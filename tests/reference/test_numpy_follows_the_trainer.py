@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from reference.numpy_mlp import Parameters, UpdateRule, loss_and_gradients
+from slow_cases import slow, slow_but
 
 from mlplab.building import build_data, build_learner
 from mlplab.randomness import batch_order
@@ -88,7 +89,7 @@ def assert_the_trainer_is_followed(
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("batch_size", [16, *(pytest.param(size, marks=pytest.mark.slow) for size in ("full", 1))])
+@pytest.mark.parametrize("batch_size", [16, *slow("full", 1)])
 @pytest.mark.parametrize("optimizer", LEARNING_RATES)
 def test_classification_with_cross_entropy(
     train_run: Any, make_config: Any, optimizer: str, batch_size: int | str
@@ -99,8 +100,8 @@ def test_classification_with_cross_entropy(
     assert_the_trainer_is_followed(train_run, make_config, overrides, rule, "tanh", "cross_entropy")
 
 
-@pytest.mark.parametrize("batch_size", ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in (32, 1))])
-@pytest.mark.parametrize("optimizer", LEARNING_RATES)
+@pytest.mark.parametrize("batch_size", ["full", *slow(32, 1)])
+@pytest.mark.parametrize("optimizer", slow_but(["sgd", "adam"], LEARNING_RATES))
 def test_regression_with_mean_squared_error(
     train_run: Any, make_config: Any, optimizer: str, batch_size: int | str
 ) -> None:
@@ -111,7 +112,7 @@ def test_regression_with_mean_squared_error(
 
 
 @pytest.mark.parametrize("penalty", [{"l1": 0.003}, {"l2": 0.05}])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["adam", *slow("sgd")])
 def test_l1_and_l2_penalties_on_the_weights_alone(
     train_run: Any, make_config: Any, optimizer: str, penalty: dict[str, float]
 ) -> None:
@@ -123,7 +124,7 @@ def test_l1_and_l2_penalties_on_the_weights_alone(
     )
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw", *slow("sgd", "adam", "rmsprop", "adagrad")])
 def test_weight_decay_on_the_weights_alone(train_run: Any, make_config: Any, optimizer: str) -> None:
     lr = LEARNING_RATES[optimizer]
     overrides = ["data=wine", f"optimizer={optimizer}", f"optimizer.lr={lr}", "optimizer.weight_decay=0.1"]

@@ -15,8 +15,6 @@ from comparing import doubled
 from launching import launch, run_program
 from parts import needs
 
-from mlplab.parts import is_there
-
 OLD = Path(__file__).parent / "0.5.0"
 CONFIG = ["data.batch_size=256", "model.hidden_dims=[4]", "trainer=cpu", "callbacks.figures=null"]
 GRID = [*CONFIG, "callbacks.histograms=null", "trainer.max_epochs=2", "seed=0,1", "optimizer.lr=0.1,0.01"]
@@ -83,8 +81,11 @@ def test_a_sweep_goes_on_with_the_missing_job_and_is_reported(old: Path) -> None
         in launch([*GRID, "sweep.name=grid", "model.dropout=0.0"], old).stderr
     )
 
-    if not is_there("report"):
-        return
+
+@pytest.mark.slow
+@needs("sweeps", "report")
+def test_a_sweep_is_reported(old: Path) -> None:
+    sweep = old / "sweeps" / "grid"
     done = run_program("scripts/report.py", [str(sweep)], old)
     assert done.status == 0, done.stderr
     assert (sweep / "report.html").stat().st_size > 10_000

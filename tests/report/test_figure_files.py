@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 from report.analysing import analyse
 from report.conftest import Drawn
+from slow_cases import slow
 from sweeps.making import job, write_sweep
 
 from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
@@ -26,7 +27,7 @@ def test_one_specification_gives_three_kinds_of_files(told_grid: SweepAnalysis, 
     assert files["png"] == render(spec)["png"]  # the same twice
 
 
-@pytest.mark.parametrize("name", ["told_hostile", "told_search", "told_comparison"])
+@pytest.mark.parametrize("name", ["told_hostile", *slow("told_search", "told_comparison")])
 def test_every_figure_can_be_drawn(name: str, drawn: Drawn, request: pytest.FixtureRequest) -> None:
     for spec in specs(request.getfixturevalue(name), drawn).values():
         tags = {node.tag.rpartition("}")[2] for node in ElementTree.fromstring(render(spec)["svg"]).iter()}

@@ -5,6 +5,7 @@ import altair as alt
 import pytest
 from report.analysing import analyse
 from report.conftest import Drawn
+from slow_cases import slow
 from sweeps.making import grid, job, write_sweep
 
 from mlplab.report.charts import MARKS, Chart
@@ -49,7 +50,7 @@ def test_a_single_run_gets_no_empty_charts(tmp_path: Path) -> None:
     assert [chart.name for charts in found.values() for chart in charts] == ["curves_val/loss"]
 
 
-@pytest.mark.parametrize("name", ["told_grid", "told_search", "told_comparison", "told_hostile"])
+@pytest.mark.parametrize("name", ["told_hostile", *slow("told_grid", "told_search", "told_comparison")])
 def test_specifications_hold_to_the_schema(name: str, drawn: Drawn, request: pytest.FixtureRequest) -> None:
     for chart in named(request.getfixturevalue(name), drawn).values():
         spec = json.loads(json.dumps(chart.spec, allow_nan=False))

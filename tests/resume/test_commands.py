@@ -11,7 +11,7 @@ import pytest
 from comparing import difference, doubled
 from launching import run_program, start_program
 
-WORDS = ["data=wine", "trainer.max_epochs=80", "callbacks.early_stopping.patience=1000", "callbacks.figures=null"]
+WORDS = ["data=wine", "trainer.max_epochs=40", "callbacks.early_stopping.patience=1000", "callbacks.figures=null"]
 WORDS += ["callbacks.checkpoints.every_n_epochs=1", "model.dropout=0.5", "trainer.log_every_n_steps=1"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from comparing import difference, doubled
 from killing import POINTS, Kill, run, start
 from parts import needs
+from slow_cases import slow, slow_but
 
 SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks.figures=null", "trainer.log_every_n_steps=1"]
 AFTER_EVERY_STEP = "callbacks.checkpoints.every_seconds=0"
@@ -107,11 +108,16 @@ TIMES = {
 }
 
 
+FEW = ["after the update", "in the middle of writing a checkpoint", "in validation", "between epochs", "in the test"]
+"""Of the points: one in each part of a run."""
+
+
+@pytest.mark.parametrize("points", [FEW, *slow(list(POINTS))], ids=["some points", "all points"])
 def test_a_run_that_is_killed_everywhere_ends_as_if_it_had_not_been(
-    tmp_path: Path, never_killed: dict[tuple[str, ...], Path]
+    tmp_path: Path, never_killed: dict[tuple[str, ...], Path], points: list[str]
 ) -> None:
     overrides = [*SMALL, AFTER_EVERY_STEP, "logger=many"]
-    kills = [Kill(point, 2 if point in ("before forward", "between epochs") else 1) for point in POINTS]
+    kills = [Kill(point, 2 if point in ("before forward", "between epochs") else 1) for point in points]
     assert_alike(killed_and_resumed(overrides, tmp_path / "run", *kills), never_killed[tuple(overrides)])
 
 
@@ -129,17 +135,11 @@ def test_a_run_that_is_killed_there_ends_as_if_it_had_not_been(
     assert_alike(killed, never_killed[tuple(overrides)])
 
 
-SLOW = {
-    "exponential", "warm-up and cosine", "lbfgs", "validation in the middle alone", "validation every other epoch",
-    "full batch", "clipping", "momentum in 16 bits", "a limit of steps", "early stopping", "single rows", "cosine",
-    "regularisation", "metrics as a CSV file too", "lbfgs on mini-batches", "one cycle", "muon",
-    "early stopping before the least number of epochs", "gathered gradients", "validation within an epoch",
-    "16 bits", "batch normalisation", "regression in 64 bits", "dropout, ragged last batch",
-}  # fmt: skip
-"""Settings that take the ways of others, and go them in the slow tests."""
+OFTEN = "plateau, dropout"
+"""The setting that goes most of the ways that the others go in the slow tests."""
 
 
-@pytest.mark.parametrize("setting", [pytest.param(s, marks=pytest.mark.slow if s in SLOW else []) for s in GRID])
+@pytest.mark.parametrize("setting", slow_but([OFTEN], GRID))
 def test_whatever_is_learned_it_goes_on_exactly(
     tmp_path: Path, never_killed: dict[tuple[str, ...], Path], setting: str
 ) -> None:
@@ -186,9 +186,7 @@ def test_the_plain_engine_goes_on_as_exactly(
     assert_alike(plain, never_killed[tuple(overrides)])
 
 
-@pytest.mark.parametrize(
-    "setting", [pytest.param(s, marks=[] if s == "plateau, dropout" else pytest.mark.slow) for s in GRID]
-)
+@pytest.mark.parametrize("setting", slow_but([OFTEN], GRID))
 def test_a_run_may_change_between_both_engines(
     tmp_path: Path, never_killed: dict[tuple[str, ...], Path], setting: str
 ) -> None:
@@ -201,6 +199,7 @@ def test_a_run_may_change_between_both_engines(
         assert_alike(changed, fast)
 
 
+@pytest.mark.slow
 @needs("tables")
 def test_a_table_goes_on_exactly(tmp_path: Path) -> None:
     generator = random.Random(0)
@@ -232,14 +231,11 @@ def kill_at_random(overrides: list[str], directory: Path, seed: int, longest: fl
     return hits
 
 
-@pytest.mark.parametrize(
-    "seeds",
-    [pytest.param(range(1), id="one"), pytest.param(range(1, 202), id="hundreds", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
 def test_runs_killed_at_any_time_end_as_if_they_had_not_been(
-    tmp_path: Path, never_killed: dict[tuple[str, ...], Path], seeds: range
+    tmp_path: Path, never_killed: dict[tuple[str, ...], Path]
 ) -> None:
-    hits = 0
+    seeds, hits = range(202), 0
     for seed in seeds:
         cadence = [AFTER_EVERY_STEP, AFTER_EVERY_EPOCH, "callbacks.checkpoints.every_seconds=0.05"][seed % 3]
         overrides = [*SMALL, "trainer.max_epochs=20", "trainer.val_check_interval=2", cadence]
@@ -275,15 +271,16 @@ def test_runs_stopped_at_any_time_go_on_too(tmp_path: Path, never_killed: dict[t
     assert answered >= (len(seeds) + 1) // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guard", "kill"),
     [
         ("the place in the epoch", Kill("after the update", 3)),
-        pytest.param("the seeds of steps", Kill("between epochs", 3), marks=pytest.mark.slow),
-        pytest.param("the state of early stopping", Kill("between epochs", 7), marks=pytest.mark.slow),
-        pytest.param("the state of the curves", Kill("after the update", 3), marks=pytest.mark.slow),
-        pytest.param("the best state", Kill("between epochs", 7), marks=pytest.mark.slow),
-        pytest.param("rewinding the logs", Kill("between epochs", 4), marks=pytest.mark.slow),
+        ("the seeds of steps", Kill("between epochs", 3)),
+        ("the state of early stopping", Kill("between epochs", 7)),
+        ("the state of the curves", Kill("after the update", 3)),
+        ("the best state", Kill("between epochs", 7)),
+        ("rewinding the logs", Kill("between epochs", 4)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -299,6 +296,7 @@ def test_without_a_guard_the_difference_is_seen(tmp_path: Path, guard: str, kill
         assert doubled(tmp_path / "killed" / "run")
 
 
+@pytest.mark.slow
 def test_without_atomic_writing_nothing_is_left_to_go_on_from(tmp_path: Path) -> None:
     overrides = [*SMALL, AFTER_EVERY_STEP]
     assert run(overrides, tmp_path / "run", without="writing atomically") == -9
@@ -306,6 +304,7 @@ def test_without_atomic_writing_nothing_is_left_to_go_on_from(tmp_path: Path) ->
         run(overrides, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_given_more_epochs_is_the_longer_run(tmp_path: Path) -> None:
     overrides = [*SMALL, AFTER_EVERY_EPOCH, "callbacks.histograms=null", "scheduler=step", "model.dropout=0.3"]
     longer = killed_and_resumed([*overrides, "trainer.max_epochs=7"], tmp_path / "longer" / "run")
@@ -314,10 +313,10 @@ def test_a_run_that_is_given_more_epochs_is_the_longer_run(tmp_path: Path) -> No
     assert_alike(grown, longer)
 
 
-def test_the_logs_of_a_run_that_began_again_hold_it_once(tmp_path: Path) -> None:
+def test_the_logs_of_a_run_that_began_again_hold_it_once(
+    tmp_path: Path, never_killed: dict[tuple[str, ...], Path]
+) -> None:
     """With the usual half minute between checkpoints there is none yet, and the run begins at its beginning."""
-    overrides = [*SMALL, "logger=many"]
-    straight = killed_and_resumed(overrides, tmp_path / "straight" / "run")
-    killed = killed_and_resumed(overrides, tmp_path / "killed" / "run", Kill("after the update", 13))
-    assert_alike(killed, straight)
+    killed = killed_and_resumed([*SMALL, "logger=many"], tmp_path / "killed" / "run", Kill("after the update", 13))
+    assert_alike(killed, never_killed[(*SMALL, "logger=many")])
     assert not list(killed.rglob("*.tmp"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from launching import Running, start_program
+from slow_cases import slow
 
 FOREVER = ["trainer.max_epochs=-1", "callbacks=minimal", "callbacks.early_stopping.patience=1000000", "logger=none"]
 
@@ -25,9 +26,9 @@ def start(folder: Path, *words: str) -> tuple[Running, Path]:
 @pytest.mark.parametrize(
     ("number", "name"),
     [
-        (signal.SIGINT, "Ctrl-C"),
         (signal.SIGTERM, "SIGTERM"),
         pytest.param(signal.SIGHUP, "SIGHUP", marks=pytest.mark.slow),
+        *slow((signal.SIGINT, "Ctrl-C")),
     ],
 )
 def test_a_signal_ends_the_run_with_everything_saved(tmp_path: Path, number: signal.Signals, name: str) -> None:

@@ -85,9 +85,9 @@ CHOSEN = [
 
 @pytest.mark.parametrize(
     "choice",
-    [pytest.param(c, marks=pytest.mark.slow if number % 4 else []) for number, c in enumerate(CHOSEN)]
+    [pytest.param(c, marks=pytest.mark.slow if number % 12 else []) for number, c in enumerate(CHOSEN)]
     + [
-        pytest.param(f"experiment={n}", marks=pytest.mark.slow if number % 3 else [])
+        pytest.param(f"experiment={n}", marks=pytest.mark.slow if number % 9 else [])
         for number, n in enumerate(EXPERIMENTS)
     ],
 )

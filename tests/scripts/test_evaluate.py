@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from inference.small_runs import change_card, save_run, table_options, train_run, write_houses
 from launching import run_program
+from slow_cases import slow
 
 from mlplab.parts import is_there
 
@@ -39,7 +40,7 @@ def test_another_file_is_enough(tmp_path: Path, script: Script) -> None:
     assert (tmp_path / "deep" / "out" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("part", ["val", *slow("train", "test")])
 def test_every_part_can_be_looked_at(runs: Path, tmp_path: Path, script: Script, part: str) -> None:
     done = script("evaluate", f"run={runs / 'classes'}", f"part={part}", f"out={tmp_path / 'out'}")
     assert f"{part} part, {140 if part == 'train' else 30} rows" in done.output
@@ -86,10 +87,12 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     ("how", "parts"),
     [
         ("changed", ["houses.csv has changed"]),
-        ("gone", ["the data that the run was trained on must be there", "there is no {folder}/houses.csv"]),
-        ("own source", ["the run was trained on my.data.make", "data.path=rows.csv"]),
         ("hostile source", ["the run was trained on os.system"]),
-        ("own network", ["network of another class"]),
+        *slow(
+            ("gone", ["the data that the run was trained on must be there", "there is no {folder}/houses.csv"]),
+            ("own source", ["the run was trained on my.data.make", "data.path=rows.csv"]),
+            ("own network", ["network of another class"]),
+        ),
     ],
 )
 def test_what_a_checkpoint_alone_cannot_give_is_refused(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from inference.small_runs import ROOT
+from slow_cases import slow
 
 Script = Callable[..., SimpleNamespace]
 
@@ -30,7 +31,7 @@ def document(done: SimpleNamespace) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", ["evaluate", "predict", "export"])
+@pytest.mark.parametrize("name", ["export", *slow("evaluate", "predict")])
 def test_the_document_says_what_the_text_says(script: Script, runs: Path, tmp_path: Path, name: str) -> None:
     said = script(name, *words_of(name, runs, tmp_path / "text"))
     told = script(name, *words_of(name, runs, tmp_path / "json"), "--json")

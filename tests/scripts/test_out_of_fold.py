@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from inference.small_runs import write_houses
 from launching import SMALL, launch
+from slow_cases import slow
 
 Script = Callable[..., SimpleNamespace]
 
@@ -45,6 +46,7 @@ def test_another_setting_is_named_by_one_of_its_jobs(sweep: Path, tmp_path: Path
     assert "try job=0_fold-0_lr-0.001" in done.errors
 
 
+@pytest.mark.slow
 def test_groups_of_a_table_stay_together_and_values_are_in_their_unit(tmp_path: Path, script: Script) -> None:
     towns = [f"town {row % 7}" for row in range(120)]
     path = write_houses(tmp_path / "houses.csv", 120, town=towns)
@@ -64,9 +66,11 @@ def test_groups_of_a_table_stay_together_and_values_are_in_their_unit(tmp_path: 
     ("words", "message"),
     [
         (["data.folds=5"], "data.fold must be a number from 0 to 4, as data.folds=5, got null; try data.fold=0"),
-        (["data.folds=5", "data.fold=5"], "data.fold must be a number from 0 to 4"),
-        (["data.fold=1"], "try data.folds=5 data.fold=1"),
-        (["data.folds=1"], "data.folds must be null, or an integer from 2 to 1000, got 1"),
+        *slow(
+            (["data.folds=5", "data.fold=5"], "data.fold must be a number from 0 to 4"),
+            (["data.fold=1"], "try data.folds=5 data.fold=1"),
+            (["data.folds=1"], "data.folds must be null, or an integer from 2 to 1000, got 1"),
+        ),
     ],
 )
 def test_a_single_run_has_one_of_the_folds(tmp_path: Path, words: list[str], message: str) -> None:

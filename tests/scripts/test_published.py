@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from slow_cases import slow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from published import notes_of, words_of  # scripts/ is no package of the project
@@ -62,9 +63,11 @@ def test_errors_of_images_are_shown_in_percent() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["californa_mlp"], "NAME must be one of california_mlp, california_tabm"),
         (["adult_mlp", "data=nowhere"], "without adult/adult-train.csv; try data=FOLDER"),
-        (["seeds=0"], "seeds must be a positive integer"),
+        *slow(
+            (["californa_mlp"], "NAME must be one of california_mlp, california_tabm"),
+            (["seeds=0"], "seeds must be a positive integer"),
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_line(root: Path, tmp_path: Path, words: list[str], message: str) -> None:

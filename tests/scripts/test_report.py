@@ -76,6 +76,7 @@ def test_a_report_is_written_from_any_folder_by_a_process_of_its_own(tmp_path: P
     assert not list(sweep.rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_within_the_sweeps_own_folder_too(sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sweep)
     done = script("report", ".")
@@ -116,6 +117,7 @@ def test_the_jobs_are_left_as_they_are(sweep: Path, script: Script) -> None:
     assert content() == before
 
 
+@pytest.mark.slow
 def test_again_after_more_jobs_it_tells_of_them(tmp_path: Path, script: Script) -> None:
     jobs = grid(2)
     write_sweep(tmp_path / "s", [{**part, "state": "waiting"} if n > 5 else part for n, part in enumerate(jobs)])
@@ -154,11 +156,13 @@ def test_a_damaged_sweep_is_one_line(sweep: Path, mistake: Mistake) -> None:
     assert not (sweep / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_in_the_way_of_a_file_is_one_line(sweep: Path, mistake: Mistake) -> None:
     (sweep / "report.html").mkdir()
     assert "must be writable" in mistake("report", str(sweep))
 
 
+@pytest.mark.slow
 def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     write = report_files.write_bytes
     written: list[Path] = []

@@ -6,6 +6,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from slow_cases import slow
 
 from mlplab.stacked.stacked_job import Job, plain_values
 from mlplab.sweeps.job_loader import JobLoader
@@ -20,13 +21,15 @@ def job_of(loaders: Loaders, *words: str, number: int = 3) -> Job:
 @pytest.mark.parametrize(
     "words",
     [
-        ["hydra.sweep.subdir=3_seed-1"],
-        ["hydra.sweep.subdir=7"],
         ["hydra.sweep.subdir='a b'", "hydra.sweep.subdir=last"],
-        ["hydra.sweep.subdir=x", "hydra.sweep.dir=elsewhere"],
         ["hydra.sweep.subdir=x", "hydra.sweep.dir=${paths.logs}/s", "paths.logs=/tmp/other"],
-        ["hydra.sweep.subdir=${seed}"],
-        ["seed=5"],
+        *slow(
+            ["hydra.sweep.subdir=3_seed-1"],
+            ["hydra.sweep.subdir=7"],
+            ["hydra.sweep.subdir=x", "hydra.sweep.dir=elsewhere"],
+            ["hydra.sweep.subdir=${seed}"],
+            ["seed=5"],
+        ),
     ],
 )
 def test_its_directory_is_where_hydra_puts_it(words: list[str], loaders: Loaders) -> None:

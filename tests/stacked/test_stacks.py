@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import torch
 from comparing import difference, doubled
 from launching import Signal, launch, run_program, start_program
+from slow_cases import slow
 from stacked.conftest import SMALL, STACKED, jobs_in, stacked
 from torch import nn
 
@@ -62,10 +64,24 @@ def test_members_that_stand_at_different_steps_are_stacked_apart(tmp_path: Path)
         assert difference(one, other, ROUNDING) == ""
 
 
-def test_a_member_goes_on_alone_and_further(tmp_path: Path) -> None:
-    stacked(["seed=0,1"], tmp_path)
+@pytest.fixture
+def pair(two: Path, tmp_path: Path) -> Path:
+    """A copy of the logs of a stack of two."""
+    shutil.copytree(two / "sweeps", tmp_path / "sweeps")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    stacked(["seed=0,1"], folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_member_goes_on_alone_and_further(pair: Path, tmp_path: Path) -> None:
     launch([*SMALL, "seed=0,1", "trainer.max_epochs=6"], tmp_path / "alone")
-    first = jobs_in(tmp_path)[0]
+    first = jobs_in(pair)[0]
     done = run_program("train.py", [f"resume={first}", "trainer.max_epochs=6"], tmp_path)
     assert (done.status, done.stderr) == (0, "")
     assert difference(jobs_in(tmp_path / "alone")[0], first, ROUNDING) == ""
@@ -79,9 +95,13 @@ def test_a_job_that_is_alone_of_its_kind_is_run_alone(tmp_path: Path) -> None:
 
 
 def test_a_stack_has_no_more_members_than_it_is_allowed(tmp_path: Path) -> None:
-    done = stacked(["seed=range(0,5)", "hydra.launcher.members=2"], tmp_path)
+    done = stacked(["seed=range(0,5)", "hydra.launcher.members=2", "trainer.max_epochs=1"], tmp_path)
     assert done.stdout.count("stack   2 networks at once") == 2
     assert len(jobs_in(tmp_path)) == 5
+
+
+@pytest.mark.slow
+def test_a_stack_of_one_is_none_and_of_none_is_refused(tmp_path: Path) -> None:
     alone = stacked(["seed=0,1", "hydra.launcher.members=1"], tmp_path / "alone")
     assert "alone   2 jobs, hydra.launcher.members=1" in alone.stdout
     refused = stacked(["seed=0,1", "hydra.launcher.members=0"], tmp_path / "none")
@@ -113,6 +133,7 @@ def test_a_directory_that_is_taken_is_left_and_told(tmp_path: Path) -> None:
     assert [path.name for path in taken.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_member_whose_files_cannot_be_written_fails_and_the_others_go_on(tmp_path: Path) -> None:
     words = [
         "-m", STACKED, *SMALL, "seed=0,1,2", "trainer.max_epochs=40", "callbacks.early_stopping.patience=1000",
@@ -131,7 +152,7 @@ def test_a_member_whose_files_cannot_be_written_fails_and_the_others_go_on(tmp_p
     assert "1_seed-1/checkpoints" in states[1]["reason"]
 
 
-@pytest.mark.parametrize("name", ["Stackable", pytest.param("Unstackable", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["Stackable", *slow("Unstackable")])
 def test_a_network_of_ones_own_is_stacked_where_it_says_so(both: Callable[..., Any], name: str) -> None:
     alone, together, done = both("seed=0,1", "~model", f"+model={{_target_:own_networks.{name}}}")
     assert done.status == 0, done.stderr
@@ -158,9 +179,10 @@ def test_jobs_whose_folders_hold_other_files_are_told_in_one_line_and_nothing_of
     assert [path.name for run in jobs_in(tmp_path)[:2] for path in run.iterdir()] == ["mine.txt"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "reason"),
-    [("Exits", "SystemExit: 0"), pytest.param("Leaves", "GeneratorExit: planted", marks=pytest.mark.slow)],
+    [("Exits", "SystemExit: 0"), ("Leaves", "GeneratorExit: planted")],
 )
 def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stack(
     both: Callable[..., Any], network: str, reason: str
@@ -173,17 +195,21 @@ def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stac
         assert (status["state"], status["reason"]) == ("failed", reason)
 
 
-def test_the_scripts_take_a_member_as_any_run_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    stacked(["seed=0,1"], tmp_path)
-    run = jobs_in(tmp_path)[1]
+def test_the_scripts_take_a_member_as_any_run_and_the_same_command_goes_on(pair: Path, tmp_path: Path) -> None:
+    run = jobs_in(pair)[1]
     done = run_program("scripts/evaluate.py", [f"run={run}", "--json"], tmp_path)
     assert done.status == 0, done.stderr
     result = json.loads((run / "result.json").read_text())
     assert json.loads(done.stdout)["metrics"]["accuracy"] == pytest.approx(result["test"]["test/accuracy"])
-    assert "0 to do" in stacked(["seed=0,1"], tmp_path).stdout
-    done = stacked(["seed=0,1,2,3"], tmp_path)
+    done = stacked(["seed=0,1,2,3"], pair)
     assert "stack   2 networks at once: 2_seed-2, 3_seed-3" in done.stdout
-    assert len(jobs_in(tmp_path)) == 4
+    assert len(jobs_in(pair)) == 4
+
+
+@pytest.mark.slow
+def test_a_member_is_reproduced_alone_and_that_is_told(pair: Path, tmp_path: Path) -> None:
+    run = jobs_in(pair)[1]
+    assert "0 to do" in stacked(["seed=0,1"], pair).stdout
     done = run_program("scripts/reproduce.py", [f"run={run}", "--json"], tmp_path)
     assert json.loads(done.stdout)["changed"] == ["in a stack then, alone now"]
 

@@ -143,7 +143,7 @@ def test_a_signal_saves_what_all_have_reached(
     require_same(by_one, tmp_path)
 
 
-def test_workers_do_not_outlive_the_command(by_one: list[Path], tmp_path: Path) -> None:
+def test_workers_do_not_outlive_the_command(tmp_path: Path) -> None:
     assert cut_off(tmp_path, Signal(signal.SIGKILL, 7, to_command=True)).status == -signal.SIGKILL
     workers = {status["process"] for status in states_in(tmp_path)}
     assert workers  # of the two, one may not have begun yet
@@ -151,9 +151,6 @@ def test_workers_do_not_outlive_the_command(by_one: list[Path], tmp_path: Path) 
     while any(Path(f"/proc/{worker}/status").exists() for worker in workers):
         assert time.monotonic() - began < 30
         time.sleep(0.05)
-    done = stacked([*EIGHT, TWO], tmp_path)
-    assert done.status == 0, done.stderr
-    require_same(by_one, tmp_path)
 
 
 @pytest.mark.slow

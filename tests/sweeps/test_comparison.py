@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from launching import Done, run_program
+from slow_cases import slow
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "sweep.name=fair"]
 COMPARE = [
@@ -82,6 +83,7 @@ def test_more_trials_and_another_arm_are_added_and_nothing_is_run_twice(train: C
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_there_may_not_change(train: Command, compared: Path) -> None:
     before = (compared / "sweep.json").read_bytes()
     done = train(*COMPARE, "hydra.sweeper.arms.sgd={optimizer:sgd,optimizer.lr:'tag(log,interval(1e-3,1))'}")
@@ -112,9 +114,6 @@ def test_the_best_of_a_grid_is_the_best_mean_over_its_seeds(train: Command, logs
         assert done.status == 0, done.stderr
     reruns = [job for job in jobs_of(logs / "sweeps" / "grid") if job["stage"] == "rerun"]
     assert [(job["values"]["optimizer.lr"], job["values"]["seed"]) for job in reruns] == [(0.3, 5), (0.3, 6)]
-    search = train("-m", "hydra/sweeper=optuna", "sweep.name=grid", "optimizer=sgd", "optimizer.lr=0.3,1e-4", *words)
-    assert search.status == 2
-    assert "hydra/sweeper=optuna instead of grid" in search.stderr
 
 
 @pytest.mark.slow
@@ -200,6 +199,7 @@ def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path, has
         assert list(logs.rglob("touched"))
 
 
+@pytest.mark.slow
 def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:
     (job, *_) = of(jobs_of(compared), "adam", "rerun")
     done = train("-m", *COMPARE[:1], *QUICK[:-1], *job["overrides"], "hydra/sweeper=grid", "sweep.name=again")
@@ -226,20 +226,17 @@ def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], messa
     ("words", "message"),
     [
         (["optimizer.lr=0.1"], "optimizer.lr is given, and is part of the arm sgd"),
-        (["hydra.sweeper.only=[sgdd]"], r"try hydra.sweeper.only=[sgd]"),
-        (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
-        *(
-            pytest.param(words, message, marks=pytest.mark.slow)
-            for words, message in (
-                (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
-                (["hydra.sweeper.only=[]"], "must be a list of arms"),
-                (["hydra.sweeper.trials=null"], "trials must be a positive integer"),
-                (["seed=3"], "must have its seeds in"),
-                (["sweep.target={metric:val/acuracy,value:0.9,mode:max}"], "try sweep.target.metric=val/accuracy"),
-                (["sweep.target=3"], "sweep.target must be null, or a metric"),
-                (["hydra.sweeper.arms=null"], "a comparison must have arms"),
-                (["-m", "model.dropout=0,0.5"], "must have in its arms what it compares"),
-            )
+        *slow(
+            (["hydra.sweeper.only=[sgdd]"], r"try hydra.sweeper.only=[sgd]"),
+            (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
+            (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
+            (["hydra.sweeper.only=[]"], "must be a list of arms"),
+            (["hydra.sweeper.trials=null"], "trials must be a positive integer"),
+            (["seed=3"], "must have its seeds in"),
+            (["sweep.target={metric:val/acuracy,value:0.9,mode:max}"], "try sweep.target.metric=val/accuracy"),
+            (["sweep.target=3"], "sweep.target must be null, or a metric"),
+            (["hydra.sweeper.arms=null"], "a comparison must have arms"),
+            (["-m", "model.dropout=0,0.5"], "must have in its arms what it compares"),
         ),
     ],
 )

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.base import Container
+from slow_cases import slow
 
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 
@@ -50,7 +51,7 @@ JOBS = {
     "variables of the environment": ["hydra.job.env_copy=[HOME]", "seed=3"],
 }
 
-OFTEN = {"quotes", "interpolations", "a group after its values", "more of hydra"}
+OFTEN = {"quotes", "a group after its values"}
 """The gate composes these; the others are of the same kinds."""
 
 
@@ -58,7 +59,7 @@ def some(kinds: dict[str, list[str]]) -> list[Any]:
     return [pytest.param(kind, marks=() if kind in OFTEN else pytest.mark.slow) for kind in kinds]
 
 
-WRONG = ["sed=1", "optimizer=none_such", "seed=1,2", "~none_such", "a=["]
+WRONG = ["sed=1", "optimizer=none_such", *slow("seed=1,2", "~none_such", "a=[")]
 
 
 def compose_jobs(config: DictConfig, loader: ConfigLoader, job_words: list[list[str]]) -> list[DictConfig]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from comparing import difference
 from launching import AFTER_EVERY_EPOCH, SMALL, Done, Signal, launch
+from slow_cases import slow
 
 from mlplab.runs.lock import Lock
 
@@ -76,6 +77,7 @@ def test_a_dry_run_lists_the_jobs_and_writes_nothing(copy: Path) -> None:
     assert everything(copy) == before
 
 
+@pytest.mark.slow
 def test_an_option_that_conf_has_gained_takes_its_default(copy: Path) -> None:
     path = copy / "sweeps" / "study" / "sweep.json"
     content = json.loads(path.read_text())
@@ -200,6 +202,7 @@ def test_a_grown_grid_keeps_its_numbers(copy: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_all_jobs_shared_may_be_swept_later(copy: Path) -> None:
     words = [word for word in WORDS if not word.startswith("data=")]
     said = launch([*words[:-1], "data=iris,wine", "seed=0"], copy)
@@ -241,6 +244,7 @@ def test_a_job_of_another_configuration_is_refused_even_where_the_ledger_agrees(
     assert "regularization.l2=0.0 instead of 0.5" in said.stderr
 
 
+@pytest.mark.slow
 def test_failed_jobs_are_retried_when_asked(tmp_path: Path) -> None:
     words = [*SMALL, "sweep.name=study", "optimizer=sgd", "optimizer.lr=0.1,1e20"]
     study = tmp_path / "sweeps" / "study"
@@ -325,6 +329,7 @@ def test_a_name_that_is_no_folders_is_refused(tmp_path: Path, name: str, must: s
     assert not (tmp_path / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_a_name_that_a_file_has_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "study").write_text("mine")
@@ -338,7 +343,6 @@ def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path: Path) -> Non
     for words, says in (
         (["seed=0,1,-1"], "seed must be an integer from 0"),
         (["optimizer.lr=interval(0.1,1)"], "a grid must have values that can be counted"),
-        (["seed=0,1", "sweep.retry_failed=perhaps"], "sweep.retry_failed must be true or false"),
     ):
         said = launch([*SMALL, "sweep.name=study", *words], tmp_path)
         assert said.status == 2, words
@@ -359,6 +363,7 @@ def test_a_damaged_ledger_is_told_and_kept(copy: Path) -> None:
     assert everything(copy) == before
 
 
+@pytest.mark.slow
 def test_damaged_jobs_are_told_and_the_others_run(copy: Path) -> None:
     study = copy / "sweeps" / "study"
     (study / NAMES[0] / "status.json").write_text("{")
@@ -413,8 +418,7 @@ def test_words_by_which_a_job_of_a_received_ledger_is_known_again_must_be_plain(
     "word",
     [
         "sweep.name=a,b",
-        *(pytest.param(word, marks=pytest.mark.slow) for word in ("paths.run=a,b", "paths.run=a")),
-        "hydra.sweep.subdir=mine",
+        *slow("paths.run=a,b", "paths.run=a", "hydra.sweep.subdir=mine"),
     ],
 )
 def test_jobs_must_lie_where_the_sweep_looks_for_them(word: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from slow_cases import slow
 
 pytest.importorskip("copier", reason="comes with the extra `template`")
 
@@ -72,18 +73,24 @@ def python_of(project: Path) -> Path:
     return project / ".venv" / "bin" / "python"
 
 
-def test_a_project_has_its_answers_and_nothing_of_this_machine(template: Path, tmp_path: Path) -> None:
-    project = without(template, tmp_path / "new", "report", "tables")
-    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
-    assert (answers["tables"], answers["sweeps"], answers["report"]) == (False, True, False)
-    names = {path.name for path in project.iterdir()}
+@pytest.fixture(scope="module")
+def bare(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a name of its own and without most parts."""
+    return without(template, tmp_path_factory.mktemp("bare") / "new", "tables", "sweeps", name="my_networks")
+
+
+def test_a_project_has_its_answers_its_name_and_nothing_of_this_machine(template: Path, bare: Path) -> None:
+    answers = yaml.safe_load((bare / ".copier-answers.yml").read_text())
+    assert (answers["tables"], answers["sweeps"], answers["project_name"]) == (False, False, "my_networks")
+    names = {path.name for path in bare.iterdir()} - {".ruff_cache"}  # renaming leaves it, and git ignores it
     assert names == {path.name for path in template.iterdir()} - {"copier.yaml", "logs", ".venv", ".env"} | {
         ".copier-answers.yml"
     }
-    gone = ("*.pyc", "tests/template", "src/mlplab/report", "conf/local/default.yaml")
-    assert not [path for pattern in gone for path in project.rglob(pattern)]
-    assert (project / "conf" / "local" / "none.yaml").is_file()
-    assert (project / "src" / "mlplab" / "sweeps").is_dir()
+    gone = ("*.pyc", "tests/template", "src/my_networks/sweeps", "conf/local/default.yaml")
+    assert not [path for pattern in gone for path in bare.rglob(pattern)]
+    assert (bare / "conf" / "local" / "none.yaml").is_file()
+    assert {path.name for path in (bare / "src").iterdir()} == {"my_networks"}
+    assert (bare / "src" / "my_networks" / "training.py").is_file()
 
 
 @pytest.mark.slow
@@ -109,13 +116,15 @@ def test_the_rest_of_a_project_passes_its_checks_and_tests(template: Path, tmp_p
     ("words", "told"),
     [
         (["train.py", "-m", "seed=0,1"], "must have its part 'sweeps'"),
-        (["train.py", "data=table"], "data must be one of"),
-        (["train.py", "seed=0,1"], "must be given one value for each name, got seed=0,1; try seed=0"),
-        (["scripts/evaluate.py", "run=houses", "data.path=train.py"], "must have its part 'tables'"),
+        *slow(
+            (["train.py", "data=table"], "data must be one of"),
+            (["train.py", "seed=0,1"], "must be given one value for each name, got seed=0,1; try seed=0"),
+            (["scripts/evaluate.py", "run=houses", "data.path=train.py"], "must have its part 'tables'"),
+        ),
     ],
 )
-def test_what_was_left_out_is_told_in_a_line(bare: tuple[Path, Path], words: list[str], told: str) -> None:
-    project, python = bare
+def test_what_was_left_out_is_told_in_a_line(trained: tuple[Path, Path], words: list[str], told: str) -> None:
+    project, python = trained
     command = [str(python), *words]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -124,19 +133,16 @@ def test_what_was_left_out_is_told_in_a_line(bare: tuple[Path, Path], words: lis
 
 
 @pytest.fixture(scope="module")
-def bare(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A project without parts, with a run that was trained on a table, and its Python."""
-    project = without(template, tmp_path_factory.mktemp("bare") / "new", "tables", "sweeps")
-    shutil.copytree(ROOT / "tests" / "releases" / "0.5.0" / "runs" / "houses", project / "houses")
-    return project, python_of(project)
+def trained(bare: Path) -> tuple[Path, Path]:
+    """That project with a run that was trained on a table, and its Python."""
+    shutil.copytree(ROOT / "tests" / "releases" / "0.5.0" / "runs" / "houses", bare / "houses")
+    return bare, python_of(bare)
 
 
-def test_a_project_has_the_name_that_it_is_given(template: Path, tmp_path: Path) -> None:
-    project = without(template, tmp_path / "new", "tables", "sweeps", name="my_networks")
-    python = python_of(project)
-    assert {path.name for path in (project / "src").iterdir()} == {"my_networks"}
+@pytest.mark.slow
+def test_a_project_under_its_own_name_trains(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    project, python = trained
     run([python, "train.py", "trainer.max_epochs=1", f"paths.logs={tmp_path}/logs"], project)
-    assert (project / "src" / "my_networks" / "training.py").is_file()
 
 
 @pytest.mark.slow

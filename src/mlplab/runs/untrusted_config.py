@@ -37,6 +37,10 @@ WRITING = ("callbacks", "logger")
 MOST_LEVELS = 20
 """Maximum depth of nesting that is read without an error."""
 
+# libyaml, if PyYAML has it, is several times faster.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads YAML as plain values."""
+
 _ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
 _RESOLVER = re.compile(r"\$\{\s*(" + "|".join(RESOLVERS) + r")\s*:")
@@ -191,7 +195,7 @@ def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
         if re.search(r"^#\s*@package\s+_global_", text, re.MULTILINE):
             group = None
         try:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, LOADER)
         except yaml.YAMLError:
             continue  # Hydra reports the mistake if the file is chosen
         for place, value in walk(content):
@@ -222,9 +226,8 @@ def parsed_yaml(text: str) -> Any:
     # Runs write no aliases, by which a few bytes can expand to billions of values.
     if _ALIAS.search(text):
         return None
-    # libyaml, if PyYAML has it, is several times faster.
     with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
-        parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        parsed = yaml.load(text, LOADER)
         return parsed if is_shallow(parsed) else None
     return None
 

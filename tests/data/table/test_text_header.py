@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlplab.data.table.table_opening import open_table
-from mlplab.data.table.text_encoding import SAMPLE_LINES
+from mlplab.data.table.text_encoding import SAMPLE_CHARACTERS, SAMPLE_LINES
 from mlplab.data.table.text_header import find_header
 from mlplab.data.table.text_layout import Dialect, TextFile, TextOptions
 from mlplab.errors import UserError
@@ -138,7 +138,8 @@ def test_a_first_line_without_an_end_is_refused(write: Write) -> None:
 
 
 def test_a_header_may_be_longer_than_a_sample(write: Write) -> None:
-    names = [f"measurement_{number}" for number in range(30_000)]
+    names = [f"{'measurement_' * 8}{number}" for number in range(3_000)]
+    assert sum(map(len, names)) > SAMPLE_CHARACTERS
     assert opened(write(f"{','.join(names)}\n{','.join(['1'] * len(names))}\n"))[0].names == tuple(names)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from slow_cases import slow, slow_but
 
 from mlplab.errors import UserError
 from mlplab.sweeps.overrides import Dimension
@@ -92,7 +93,7 @@ def carried_out(search: Search, name: str, proposals: Sequence[Proposal]) -> lis
     return values
 
 
-@pytest.mark.parametrize("name", OPTUNAS_OWN)
+@pytest.mark.parametrize("name", slow_but(OPTUNAS_OWN.keys() - {"gp"}, OPTUNAS_OWN))
 def test_it_proposes_what_optuna_does_however_often_it_is_interrupted(tmp_path: Path, name: str) -> None:
     n_trials = 18
     study = optuna.create_study(sampler=OPTUNAS_OWN[name](), directions=["minimize"] * (2 if name == "nsgaii" else 1))
@@ -113,7 +114,7 @@ def test_it_proposes_what_optuna_does_however_often_it_is_interrupted(tmp_path: 
     assert opened(tmp_path, name).n_trials == n_trials
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
+@pytest.mark.parametrize("name", ["tpe", *slow("gp")])
 def test_constraints_are_those_of_optuna_and_outlast_an_interruption(tmp_path: Path, name: str) -> None:
     study = optuna.create_study(sampler=OPTUNAS_OWN[name]())
     expected: list[dict[str, Any]] = []
