@@ -6,10 +6,10 @@ import pytest
 from sweeps.making import job, write_sweep
 
 from mlplab.report.learning_curves import best_places, median_rows, overfitting, thinned
+from mlplab.sweeps.objectives import Bound
 from mlplab.sweeps.reading.settings import time_to_target
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import Curve, RunRecord
-from mlplab.sweeps.search.outcomes import Bound
 
 TARGET = Bound("val/accuracy", "max", 0.9)
 

@@ -8,7 +8,7 @@ const runs = Array.from({ length: told.n }, (_, row) => Object.fromEntries(
 const byJob = new Map(runs.map((run) => [run.j, run]));
 const isMany = runs.length > 1500;
 const views = []; // of the figures that are drawn, with their elements
-const brushes = new Map(); // dimension → the chosen part of its axis, from 0 to 1
+const brushes = new Map(); // dimension → the chosen part of its axis
 const off = { c: new Set(), state: new Set() }; // choices and states that the key has turned off
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -149,10 +149,10 @@ function brushing(place, view) {
   const at = (event) => {
     const box = place.getBoundingClientRect();
     const [left, top] = view.origin();
-    const share = 1 - (event.clientY - box.top - top) / view.height();
+    const along = view.scale("y"), end = along.domain()[1], share = along.invert(event.clientY - box.top - top) / end;
     const scale = view.scale("x");
     const across = scale.domain().map((axis) => Math.abs(scale(axis) + left - (event.clientX - box.left)));
-    return { axis: scale.domain()[across.indexOf(Math.min(...across))], share: Math.min(1.01, Math.max(-0.01, share)) };
+    return { axis: scale.domain()[across.indexOf(Math.min(...across))], share: Math.min(1.01, Math.max(-0.01, share)), end };
   };
   const isMoved = (share) => Math.abs(share - begun.share) > 0.01; // else it is a click
   place.onpointerdown = (event) => {
@@ -161,8 +161,9 @@ function brushing(place, view) {
   };
   place.onpointermove = (event) => {
     if (begun === null) return;
-    const { share } = at(event);
-    if (isMoved(share)) brushes.set(begun.axis, [Math.min(share, begun.share), Math.max(share, begun.share)]);
+    const { share, end } = at(event);
+    const both = [share * end, begun.share * end];
+    if (isMoved(share)) brushes.set(begun.axis, [Math.min(...both), Math.max(...both)]);
     if (!isMany) choose(); // more are chosen at the end, as that takes a while
   };
   place.onpointerup = place.onpointercancel = (event) => {

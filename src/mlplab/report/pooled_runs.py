@@ -14,15 +14,15 @@ from mlplab.config.differing import ADDED, NOT_LEARNED, flat
 from mlplab.config.former_names import present_name
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
-from mlplab.report.provenance import OF_THE_SWEEP
+from mlplab.report.rerun_commands import OF_THE_SWEEP
 from mlplab.runs.layout import CONFIG, STATUS
 from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.job_values import canonical, key_of
 from mlplab.sweeps.ledger import FILE, Entry, Ledger
+from mlplab.sweeps.objectives import Objective
 from mlplab.sweeps.reading import sweep_reading as reading
 from mlplab.sweeps.reading.formatting import listed
 from mlplab.sweeps.reading.sweep_records import Finding, RunRecord, SweepRecord, as_list, as_mapping, as_number
-from mlplab.sweeps.search.outcomes import Objective
 
 # Groups that are named by their choice: the other values that come with a choice are left out.
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")

@@ -16,8 +16,9 @@ from markupsafe import Markup
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
 from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
-from mlplab.report.provenance import commands, headline, provenance_of
+from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.report_tables import FILES, Table, failures_table, leaderboard, tests_table
+from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.report.sweep_charts import charts_of

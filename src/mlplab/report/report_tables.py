@@ -16,11 +16,10 @@ from markupsafe import Markup, escape
 
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
-from mlplab.report.provenance import commands
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.rerun_commands import commands
+from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
-from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
 from mlplab.sweeps.reading.settings import FAILED, UNITS, Setting, names_of, pareto_front
 from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, as_list, as_mapping
@@ -162,16 +161,10 @@ def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting
     return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
 
 
-def parameters_of(analysis: SweepAnalysis) -> list[str]:
-    """Lists the swept parameters, seeds last."""
-    names = dict.fromkeys(name for run in analysis.sweep.runs for name in run.entry.values)
-    return sorted(names, key=lambda name: name in SEEDS)[:0x1000]
-
-
 def link_to(run: RunRecord, folder: Path) -> str:
     """Returns the address of a run's directory, from the folder of the page."""
-    # The dot, as a name with a colon would be read as a scheme.
-    return f"./{quote(os.path.relpath(run.place or folder / run.entry.directory, folder))}/"
+    # `quote` leaves no colon, which a browser would read as the end of a scheme.
+    return f"{quote(os.path.relpath(run.place or folder / run.entry.directory, folder))}/"
 
 
 def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Column]:

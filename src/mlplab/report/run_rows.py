@@ -12,9 +12,8 @@ import numpy as np
 
 from mlplab.report.charts import DARK, MARKS, SERIES, ParameterAxis
 from mlplab.report.learning_curves import best_place, thinned
-from mlplab.report.provenance import shared_words
-from mlplab.report.report_tables import parameters_of
-from mlplab.report.sweep_analysis import SweepAnalysis, places_of
+from mlplab.report.rerun_commands import shared_words
+from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of, places_of
 from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import value_text
@@ -25,7 +24,8 @@ MOST_MARKS = 1000  # runs that figures with a mark for each run show; of more, t
 
 # Values of a parameter that can have a colour each, and parameters in the parallel coordinates.
 MOST_CHOICES, MOST_DIMENSIONS = 20, 9
-DIGITS = 6  # significant digits of numbers in a page
+DIGITS = 5  # significant digits of numbers in a page
+AXIS_LENGTH = 1000  # places along an axis of the parallel coordinates: finer than pixels, and short to write
 
 TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 
@@ -65,13 +65,13 @@ class RunRows:
         return len(self.rows) > MOST_MARKS
 
     def columns(self) -> dict[str, Any]:
-        """Returns the rows by columns, in as few characters as possible: texts as places in a list."""
+        """Returns the rows by columns, in as few characters as possible: texts, and few values, as places in a list."""
         table: dict[str, Any] = {}
         for name in dict.fromkeys(name for row in self.rows for name in row):
             values = [row.get(name) for row in self.rows]
             values = [float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for value in values]
             place = {text: index for index, text in enumerate(dict.fromkeys(values))}
-            if len(place) == 1 or any(isinstance(text, str) for text in place):
+            if 10 * len(place) < len(values) or any(isinstance(text, str) for text in place):
                 table[name] = {"of": list(place), "at": [place[v] for v in values] if len(place) > 1 else 0}
             else:
                 table[name] = values
@@ -118,7 +118,7 @@ def run_rows(analysis: SweepAnalysis) -> RunRows:
     low, high = np.array([*(axis.ends for axis in along), analysis.objective.ends]).T
     placed = np.clip((places - low) / np.where(high > low, high - low, 1.0), 0, 1)
     for row, shares in zip(rows, placed.tolist(), strict=True):
-        row |= {f"d{k}": None if math.isnan(share) else share for k, share in enumerate(shares)}
+        row |= {f"d{k}": None if math.isnan(share) else round(share * AXIS_LENGTH) for k, share in enumerate(shares)}
     return RunRows(rows, keys, choice, dict(zip(ordered, colours, strict=False)), unit, along)
 
 

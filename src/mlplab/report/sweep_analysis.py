@@ -14,6 +14,7 @@ from mlplab.report.charts import ChartAxis, ParameterAxis, axis_of, value_axis
 from mlplab.report.findings import ArmResult, arms_of, findings_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
+from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.reading.formatting import value_text, words_of
 from mlplab.sweeps.reading.settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
@@ -136,3 +137,9 @@ def calling(*, apart: bool) -> Iterator[Callable[..., Any]]:
         return
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         yield lambda function, *given: pool.submit(function, *given).result()
+
+
+def parameters_of(analysis: SweepAnalysis) -> list[str]:
+    """Lists the swept parameters, seeds last."""
+    names = dict.fromkeys(name for run in analysis.sweep.runs for name in run.entry.values)
+    return sorted(names, key=lambda name: name in SEEDS)[:0x1000]

@@ -12,7 +12,7 @@ import numpy as np
 from mlplab.errors import printable
 from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, ParameterAxis, value_axis
 from mlplab.report.learning_curves import best_places, median_rows, thinned
-from mlplab.report.run_rows import RunRows
+from mlplab.report.run_rows import AXIS_LENGTH, RunRows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.formatting import number, words_of
 from mlplab.sweeps.reading.settings import Setting, contenders
@@ -281,9 +281,11 @@ def parallel_chart(panel: Panel) -> Chart | None:
         labelColor=INK, labelExpr=f"{titles}[datum.value]",
     )  # fmt: skip
     x = alt.X("axis:N", sort=None, scale=alt.Scale(domain=[*axes], padding=0.4), title=None, axis=head)
-    at, low = alt.Y("at:Q", scale=alt.Scale(domain=[0, 1]), axis=None), alt.Y("low:Q", axis=None)
-    ticks = [{"axis": n, "at": place, "text": text} for n, axis in axes.items() for place, text in _ticks(axis)]
-    rules = inline([{"axis": name, "low": 0, "high": 1} for name in axes]).mark_rule(color=MUTED)
+    at, low = alt.Y("at:Q", scale=alt.Scale(domain=[0, AXIS_LENGTH]), axis=None), alt.Y("low:Q", axis=None)
+    ticks = [
+        {"axis": n, "at": AXIS_LENGTH * share, "text": text} for n, axis in axes.items() for share, text in _ticks(axis)
+    ]
+    rules = inline([{"axis": name, "low": 0, "high": AXIS_LENGTH} for name in axes]).mark_rule(color=MUTED)
     brushes = alt.Chart(alt.NamedData(name="brushes")).mark_rule(strokeWidth=16, opacity=0.25, color=INK)
     text: dict[str, Any] = {"align": "left", "dx": 5, "fontSize": 10.5, "limit": 90}
     halo: dict[str, Any] = {"stroke": "#ffffff", "strokeWidth": 3, "strokeJoin": "round"}
@@ -298,7 +300,7 @@ def parallel_chart(panel: Panel) -> Chart | None:
 
 
 def _ticks(axis: ParameterAxis | ChartAxis) -> list[tuple[float, str]]:
-    """Returns places and texts along an axis of the parallel coordinates."""
+    """Returns the shares of an axis of the parallel coordinates at which texts stand, and the texts."""
     low, span = axis.ends[0], (axis.ends[1] - axis.ends[0]) or 1.0
     if isinstance(axis, ParameterAxis) and axis.choices:
         return [(k / span, text[:16]) for k, text in enumerate(axis.choices)]

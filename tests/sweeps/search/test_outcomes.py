@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mlplab.sweeps.search.outcomes import Bound, Objective, Outcome, read_outcome
+from mlplab.sweeps.objectives import Bound, Objective
+from mlplab.sweeps.search.outcomes import Outcome, read_outcome
 
 LOSS = [Objective("val/loss", "min")]
 

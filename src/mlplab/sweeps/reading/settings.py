@@ -11,9 +11,9 @@ import numpy as np
 from mlplab.errors import printable
 from mlplab.rules import shown
 from mlplab.sweeps.job_values import SEEDS, key_of
+from mlplab.sweeps.objectives import Bound, Objective
 from mlplab.sweeps.reading.formatting import value_text
 from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, SweepRecord, Values
-from mlplab.sweeps.search.outcomes import Bound, Objective
 
 FAILED = ("failed", "diverged", "damaged")
 UNRANKED = ("pruned", "infeasible")  # states of runs with a value that is none of a finished, allowed run

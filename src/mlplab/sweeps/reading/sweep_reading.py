@@ -26,9 +26,9 @@ from mlplab.runs.untrusted_config import parsed_yaml, text_of
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS, canonical, key_of
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
+from mlplab.sweeps.objectives import Bound, Objective
 from mlplab.sweeps.reading.formatting import number, value_text
 from mlplab.sweeps.reading.sweep_records import Curve, RunRecord, SweepRecord, Values, as_list, as_mapping, as_number
-from mlplab.sweeps.search.outcomes import Bound, Objective
 
 COUNTS = ("epoch", "step")
 SHOWN_OF_MANIFEST = ("name", "tags", "found", "hardware", "versions", "git", "code", "threads", "data", "seed")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.sweeps.job_values import FOLD, SEEDS
-from mlplab.sweeps.search.outcomes import Bound, Objective
+from mlplab.sweeps.objectives import Bound, Objective
 
 if TYPE_CHECKING:
     from mlplab.sweeps.ledger import Entry

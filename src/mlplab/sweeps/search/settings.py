@@ -12,7 +12,7 @@ from mlplab.errors import UserError
 from mlplab.rules import is_number, shown
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS
-from mlplab.sweeps.search.outcomes import OF_RUNS, Bound, Objective
+from mlplab.sweeps.objectives import OF_RUNS, Bound, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
 from mlplab.sweeps.search.space import Space, grid_of
 

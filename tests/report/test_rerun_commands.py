@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from sweeps.making import job, write_sweep
 
-from mlplab.report.provenance import commands, portable, portable_command
+from mlplab.report.rerun_commands import commands, portable, portable_command
 from mlplab.sweeps.reading.settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
