@@ -7,7 +7,7 @@ from scipy.stats import wilcoxon
 from sweeps.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.report.findings import arm_findings, arms_of
-from mlplab.sweeps.reading.settings import settings_of
+from mlplab.sweeps.reading.ranked_settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import Finding
 

@@ -7,7 +7,7 @@ from sweeps.making import job, write_sweep
 
 from mlplab.report.learning_curves import best_places, median_rows, overfitting, thinned
 from mlplab.sweeps.objectives import Bound
-from mlplab.sweeps.reading.settings import time_to_target
+from mlplab.sweeps.reading.ranked_settings import time_to_target
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import Curve, RunRecord
 

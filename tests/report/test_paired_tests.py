@@ -11,7 +11,7 @@ from sweeps.making import grid, job, write_sweep
 
 from mlplab.report.paired_tests import holm, signed_rank_test
 from mlplab.report.paired_tests import tests_between as compare
-from mlplab.sweeps.reading.settings import settings_of
+from mlplab.sweeps.reading.ranked_settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 

@@ -5,7 +5,7 @@ import pytest
 from sweeps.making import job, write_sweep
 
 from mlplab.report.rerun_commands import commands, portable, portable_command
-from mlplab.sweeps.reading.settings import settings_of
+from mlplab.sweeps.reading.ranked_settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 

@@ -129,10 +129,8 @@ class FastEpochLoop(ResumableEpochLoop):
         if (
             progress.is_last_batch
             or trainer.should_stop
-            # Lightning ends the run on SIGTERM, between two batches.
-            or trainer.received_sigterm
-            # Lightning passes logged values to the loggers between two batches.
-            or self._has_logged
+            or trainer.received_sigterm  # Lightning ends the run, between two batches
+            or self._has_logged  # Lightning passes logged values to the loggers between two batches
             or self._has_plateau
             or 0 <= self.max_steps <= self.global_step
         ):

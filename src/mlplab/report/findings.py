@@ -16,7 +16,15 @@ from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pai
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.job_values import key_of
 from mlplab.sweeps.reading.formatting import listed, machine_text, number, p_text, share, spread_text, value_text
-from mlplab.sweeps.reading.settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front, valued
+from mlplab.sweeps.reading.ranked_settings import (
+    Setting,
+    by_data_set,
+    contenders,
+    judged,
+    of_stage,
+    pareto_front,
+    valued,
+)
 from mlplab.sweeps.reading.sweep_reading import SHARED, is_of_method
 from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord, as_mapping, distinct
 

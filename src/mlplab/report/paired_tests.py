@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlplab.sweeps.reading.formatting import number
-from mlplab.sweeps.reading.settings import Setting, by_data_set, judged
+from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, judged
 from mlplab.sweeps.reading.sweep_records import Spread
 
 LEVEL = 0.05  # a corrected p below this one is significant

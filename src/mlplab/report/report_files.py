@@ -23,7 +23,7 @@ from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.report.sweep_charts import charts_of
 from mlplab.runs.files import remove_temporary_files, write_bytes
-from mlplab.sweeps.reading.settings import RULE, TITLES, contenders, of_stage
+from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
 
 STATES = (

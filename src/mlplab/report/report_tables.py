@@ -21,7 +21,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
 from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
-from mlplab.sweeps.reading.settings import FAILED, UNITS, Setting, names_of, pareto_front
+from mlplab.sweeps.reading.ranked_settings import FAILED, UNITS, Setting, names_of, pareto_front
 from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, as_list, as_mapping
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"

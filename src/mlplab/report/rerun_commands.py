@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from mlplab.sweeps.job_values import SEEDS
-from mlplab.sweeps.reading.settings import Setting
+from mlplab.sweeps.reading.ranked_settings import Setting
 
 ELSEWHERE = "PATH/TO/"  # replaces folders of the machine that ran a sweep
 

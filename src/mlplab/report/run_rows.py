@@ -17,7 +17,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of, places_of
 from mlplab.rules import number_in
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.settings import UNRANKED, Setting, pareto_front, time_of
+from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front, time_of
 from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
 
 MOST_MARKS = 1000  # runs that figures with a mark for each run show; of more, the best and evenly spaced others

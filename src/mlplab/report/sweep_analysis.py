@@ -17,7 +17,15 @@ from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.reading.formatting import value_text, words_of
-from mlplab.sweeps.reading.settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
+from mlplab.sweeps.reading.ranked_settings import (
+    VALUELESS,
+    Setting,
+    by_data_set,
+    names_of,
+    of_stage,
+    settings_of,
+    short_names,
+)
 from mlplab.sweeps.reading.sweep_records import Finding, SweepRecord, Values
 
 

@@ -15,7 +15,7 @@ from mlplab.report.learning_curves import best_places, median_rows, thinned
 from mlplab.report.run_rows import AXIS_LENGTH, RunRows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.formatting import number, words_of
-from mlplab.sweeps.reading.settings import Setting, contenders
+from mlplab.sweeps.reading.ranked_settings import Setting, contenders
 
 # Parameters and data sets with figures of their own; the parameters are those with the largest effect.
 MOST_PARAMETERS, MOST_DATA_SETS = 24, 4

@@ -17,7 +17,7 @@ from mlplab.errors import printable
 from mlplab.report.provenance import headline
 from mlplab.report.report_tables import Table, plain_rows, summary_table
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.sweeps.reading.settings import TITLES, contenders, of_stage
+from mlplab.sweeps.reading.ranked_settings import TITLES, contenders, of_stage
 
 ROWS = 10
 MOST_OBJECTIVES = 2  # objectives for which 80 columns have room

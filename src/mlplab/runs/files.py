@@ -163,7 +163,7 @@ class _Batch:
             # Before the renames, or a renamed file could be empty after a crash of the machine.
             _flush([*(file.temporary for file in self.written), *(path for path in self.others if path not in own)])
             for file in self.written:
-                with _passing_over_loss_of(file.path.parent):
+                with _ignoring_removed(file.path.parent):
                     file.rename()
         except BaseException:
             for file in self.written:
@@ -279,7 +279,7 @@ def _flush(paths: Sequence[Path], folders: Sequence[Path] | None = None) -> None
 
 
 def _flush_one(path: Path, folder: Path) -> None:
-    with _passing_over_loss_of(folder):
+    with _ignoring_removed(folder):
         # A folder can be opened for reading only, which suffices for fsync.
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -289,7 +289,7 @@ def _flush_one(path: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _passing_over_loss_of(folder: Path) -> Iterator[None]:
+def _ignoring_removed(folder: Path) -> Iterator[None]:
     """Ignores errors from a folder that was moved or deleted within the block.
 
     The next write there reports it. Files of other folders in the same flush are kept.

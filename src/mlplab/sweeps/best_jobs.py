@@ -6,7 +6,7 @@ from pathlib import Path
 from mlplab.errors import UserError, counted, printable
 from mlplab.sweeps.ranking import RankedJobs
 from mlplab.sweeps.reading.formatting import spread_text
-from mlplab.sweeps.reading.settings import Setting, by_data_set, contenders, pareto_front, settings_of, valued
+from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, contenders, pareto_front, settings_of, valued
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import RunRecord, SweepRecord
 

@@ -6,7 +6,7 @@ import pytest
 from sweeps.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.sweeps.reading.settings import settings_of
+from mlplab.sweeps.reading.ranked_settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 

@@ -6,7 +6,7 @@ from sweeps.making import comparison, job, write_sweep
 
 from mlplab.sweeps.objectives import Objective
 from mlplab.sweeps.reading.formatting import value_text
-from mlplab.sweeps.reading.settings import Setting, contenders, pareto_front, settings_of, short_names
+from mlplab.sweeps.reading.ranked_settings import Setting, contenders, pareto_front, settings_of, short_names
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 
 
