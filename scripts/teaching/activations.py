@@ -13,7 +13,7 @@ SHOWN = ("sigmoid", "tanh", "relu", "leaky_relu", "gelu", "silu")
 """Activations that are drawn."""
 
 DEEP = {"sigmoid": RED, "tanh": GREEN, "relu": BLUE}
-"""Those of experiment=vanishing_gradients, with their colours."""
+"""Activations of experiment=vanishing_gradients → their colours."""
 
 LAYERS = 8
 

@@ -18,7 +18,7 @@ from mlplab.processors import available_cores
 from mlplab.sweeps.job import become_worker, with_a_job
 
 HAS_FORKS = sys.platform == "linux"
-"""Whether processes can be forked: on other systems the libraries below PyTorch do not survive it."""
+"""True where a process can be forked: elsewhere the libraries below PyTorch do not survive it."""
 
 Say = Callable[[str], None]
 Work = Callable[[int, Say], Any]

@@ -1,4 +1,4 @@
-"""What a search or a report judges runs by: objectives, and bounds of them."""
+"""Defines what searches and reports rank and bound runs by: objectives, and bounds on their values."""
 
 from dataclasses import dataclass
 from typing import Any
