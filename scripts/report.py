@@ -44,7 +44,8 @@ def main(settings: dict[str, Any]) -> Result:
         written = write_report(analysis, ROOT)
         files = [f"{kind:<16}{shortest(path)}" for kind, path in written.items()]
         texts.append("\n".join([as_text(analysis), *files]))
-        contents.append({**as_content(analysis), "written": {kind: str(path) for kind, path in written.items()}})
+        if settings["--json"]:
+            contents.append({**as_content(analysis), "written": {kind: str(path) for kind, path in written.items()}})
     return Result("\n\n".join(texts), contents[0] if len(contents) == 1 else {"reports": contents})
 
 

@@ -15,7 +15,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis, calling
 
 def specs(analysis: SweepAnalysis, drawn: Drawn) -> dict[str, str]:
     shared, charts = drawn(analysis)
-    return {c.name: with_rows(c.spec, shared.used_by(c.spec)) for section in charts.values() for c in section}
+    return {c.name: with_rows(c.spec, shared.datasets(c.spec)) for section in charts.values() for c in section}
 
 
 def test_one_specification_gives_three_kinds_of_files(told_grid: SweepAnalysis, drawn: Drawn) -> None:
@@ -45,15 +45,15 @@ def test_a_figure_has_the_values_of_runs_that_it_shows(told_grid: SweepAnalysis,
 def test_a_figure_has_values_that_the_best_run_lacks(tmp_path: Path) -> None:
     analysis = analyse(write_sweep(tmp_path, [job(n, {"a": n}, n, epochs=1 + 4 * (n > 0)) for n in range(5)]))
     shared = run_rows(analysis)  # of one epoch, no best one is told
-    rows = shared.used_by({"transform": [{"filter": "isValid(datum.p)"}]})
+    rows = shared.datasets({"data": {"name": "runs"}, "transform": [{"filter": "isValid(datum.p)"}]})["runs"]
     assert ["p" in row for row in rows] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("bad", ["a\x1b[31m", "\ufffe", "\ud800", "\b\f", "\\\x01"])
 def test_no_text_ends_the_renderer(bad: str) -> None:
     spec = {"data": {"name": "runs"}, "mark": "bar", "config": {}, "encoding": {"x": {"field": "a", "type": "nominal"}}}
-    assert "\ufffd" in render(with_rows(spec, [{"a": bad}]))["svg"].decode()
-    assert json.loads(with_rows(spec, [{"a": "\\u001b"}]))["datasets"]["runs"] == [{"a": "\\u001b"}]
+    assert "\ufffd" in render(with_rows(spec, {"runs": [{"a": bad}]}))["svg"].decode()
+    assert json.loads(with_rows(spec, {"runs": [{"a": "\\u001b"}]}))["datasets"]["runs"] == [{"a": "\\u001b"}]
 
 
 def test_many_are_drawn_in_a_process_of_its_own() -> None:

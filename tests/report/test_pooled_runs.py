@@ -1,7 +1,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from sweeps.making import job, write_sweep
 
 from mlplab.errors import UserError
 from mlplab.report.pooled_runs import read_records
-from mlplab.report.report_tables import leaderboard_latex, leaderboard_markdown, runs_csv
+from mlplab.report.report_tables import leaderboard_texts, runs_csv
 from mlplab.report.sweep_analysis import SweepAnalysis, conclusions
 from mlplab.sweeps.reading.sweep_records import SweepRecord
 
@@ -219,16 +218,16 @@ def test_the_best_is_bold_where_seeds_support_it(tmp_path: Path, seeds: int, is_
     jobs = [job(n, {"a_b": lr, "seed": seed}, value) for n, (lr, seed, value) in enumerate(values)]
     (record,) = read_records([write_sweep(tmp_path / "s", jobs)], tmp_path, None)
     analysis = conclusions(record)
-    latex, markdown = leaderboard_latex(analysis), leaderboard_markdown(analysis)
+    latex, markdown = leaderboard_texts(analysis)
     assert latex.count(r"\textbf{") == markdown.count("**") / 2 == is_bold
     assert r"rank & a\_b & val/loss & n &" in latex
     assert f" & {seeds} & " in latex
     assert markdown.startswith("| rank | a\\_b | val/loss | n |")
 
 
-@pytest.mark.parametrize("make", [leaderboard_latex, leaderboard_markdown])
-def test_no_name_is_markup(told_hostile: SweepAnalysis, make: Callable[[SweepAnalysis], str]) -> None:
-    text = make(told_hostile)
+@pytest.mark.parametrize("place", [0, 1], ids=["latex", "markdown"])
+def test_no_name_is_markup(told_hostile: SweepAnalysis, place: int) -> None:
+    text = leaderboard_texts(told_hostile)[place]
     assert "\x1b" not in text
     assert "\u202e" not in text
     cells = {line.count("&") - line.count(r"\&") for line in text.splitlines() if line.endswith(r"\\")}

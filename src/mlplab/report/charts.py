@@ -95,7 +95,9 @@ class Chart:
     name: str  # of its files
     title: str
     caption: str
-    spec: Mapping[str, Any]  # of Vega-Lite; its data `runs` are the rows that all figures share (`run_rows.py`)
+    spec: Mapping[
+        str, Any
+    ]  # of Vega-Lite; its data `runs` and `marked` are rows that all figures share (`run_rows.py`)
     is_wide: bool = False  # spans the page
 
 

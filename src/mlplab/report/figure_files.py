@@ -12,9 +12,9 @@ RESOLUTION = 2  # pixels of a PNG for each of the page
 _NOT_IN_XML = re.compile(r"((?<!\\)(?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])|[\ud800-\udfff\ufffe\uffff]")
 
 
-def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
+def with_rows(spec: Mapping[str, Any], datasets: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Returns a specification, as JSON, with its rows and on white."""
-    rows = {**spec.get("datasets", {}), "runs": runs, "brushes": []}
+    rows = {**spec.get("datasets", {}), **datasets, "brushes": []}
     whole = {**spec, "datasets": rows, "config": {**spec["config"], "background": "white"}}
     return _NOT_IN_XML.sub(lambda found: f"{found[1] or ''}\ufffd", json.dumps(whole, ensure_ascii=False))
 

@@ -5,6 +5,7 @@ const names = Object.keys(columns);
 const valueOf = (column, row) => (column.of ? column.of[Array.isArray(column.at) ? column.at[row] : 0] : column[row]);
 const runs = Array.from({ length: told.n }, (_, row) => Object.fromEntries(
   names.map((name) => [name, valueOf(columns[name], row)])));
+const marked = runs.filter((run) => run.kept); // those that have a mark of their own
 const byJob = new Map(runs.map((run) => [run.j, run]));
 const isMany = runs.length > 1500;
 const views = []; // of the figures that are drawn, with their elements
@@ -119,9 +120,9 @@ async function draw(place) {
   if (dark.matches) text = text.replace(/#[0-9a-f]{6}/g, (colour) => told.dark[colour] ?? colour);
   const spec = JSON.parse(text);
   const used = names.filter((name) => text.includes(`"${name}"`) || text.includes(`datum.${name}`));
-  const rows = text.includes('"name":"runs"') ? runs.map((run) => Object.fromEntries(used.map((name) => [name, run[name]]))) : [];
-  const n = Object.values(spec.datasets ?? {}).reduce((sum, own) => sum + own.length, rows.length);
-  spec.datasets = { ...spec.datasets, brushes: [], runs: rows };
+  const rowsOf = ([name, rows]) => [name, text.includes(`{"name":"${name}"}`) ? rows.map((row) => Object.fromEntries(used.map((key) => [key, row[key]]))) : []];
+  spec.datasets = { ...spec.datasets, brushes: [], ...Object.fromEntries(Object.entries({ runs, marked }).map(rowsOf)) };
+  const n = Object.values(spec.datasets).reduce((sum, rows) => sum + rows.length, 0);
   Object.assign(spec, { description: place.getAttribute("aria-label"), width: "container", autosize: { type: "fit-x", contains: "padding" } });
   spec.config.legend.disable = true;
   // Expressions are interpreted, not compiled: the page forbids code that is made of text.

@@ -17,7 +17,7 @@ from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
 from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
 from mlplab.report.provenance import headline, provenance_of
-from mlplab.report.report_tables import FILES, Table, failures_table, leaderboard, tests_table
+from mlplab.report.report_tables import Table, failures_table, files_of, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
@@ -71,7 +71,7 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     charts = charts_of(analysis, shared)
     named = names_of_files(charts)
     page, figures = directory / "report.html", directory / "figures"
-    tables = {directory / name: table(analysis) for name, table in FILES.items()}
+    tables = {directory / name: text for name, text in files_of(analysis).items()}
     try:
         figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
@@ -81,7 +81,7 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
             bundle = call(browser_bundle) if named else ""
         with calling(apart=shared.is_thinned) as call:
             for chart in (chart for section in charts.values() for chart in section):
-                rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
+                rendered = call(render, with_rows(chart.spec, shared.datasets(chart.spec)))
                 for ending, content in rendered.items():
                     write_bytes(figures / f"{named[chart.name]}.{ending}", content)
         # The page comes last: where it is new, everything that it mentions is there.

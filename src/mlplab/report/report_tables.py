@@ -29,14 +29,14 @@ SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used fo
 WHICH = {"search": "search", "rerun": "tuned", "default": "default"}
 COSTS = ("parameters", "seconds", "epochs")  # columns of a run beside its metrics
 
-# Character → what prints it in LaTeX.
-OF_LATEX = {
+# Characters, and what prints them in LaTeX.
+OF_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$",
     **{one: f"\\{one}" for one in "&%$#_"},
-}  # fmt: skip
-# Character → what prints it in Markdown: a name must be neither markup nor the end of its cell.
-OF_MARKDOWN = {one: f"\\{one}" for one in "\\`*_{}[]<>#|~$!&"}
+})  # fmt: skip
+# In Markdown: a name must be neither markup nor the end of its cell.
+OF_MARKDOWN = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>#|~$!&"})
 BOLD = "in bold: better than every other setting by more than the seeds vary"
 
 
@@ -310,48 +310,35 @@ def runs_csv(analysis: SweepAnalysis) -> str:
     return _as_csv([name for those in names for name in those], cells)
 
 
-def leaderboard_latex(analysis: SweepAnalysis) -> str:
-    """Formats a tabular for the package booktabs."""
-    kinds, rows, bold = _leaderboard(analysis, OF_LATEX, r"\textbf{", "}")
-    header, *body = (f"{' & '.join(row)} \\\\" for row in rows)
-    note = f"% needs \\usepackage{{booktabs}}; mean ± standard deviation over n seeds{bold}"
-    lines = [note, f"\\begin{{tabular}}{{{kinds}}}", r"\toprule", header, r"\midrule", *body, r"\bottomrule"]
-    return "\n".join([*lines, r"\end{tabular}", ""])
-
-
-def leaderboard_markdown(analysis: SweepAnalysis) -> str:
-    """Formats a table as GitHub and most editors show it."""
-    kinds, rows, bold = _leaderboard(analysis, OF_MARKDOWN, "**", "**")
-    rows.insert(1, ["---:" if kind == "r" else "---" for kind in kinds])
-    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return f"{lines}\nMean ± standard deviation over n seeds{bold}.\n"
-
-
-def _leaderboard(
-    analysis: SweepAnalysis, escapes: Mapping[str, str], begin: str, end: str
-) -> tuple[str, list[list[str]], str]:
-    """Returns the alignments of the columns, the rows (the first one of headings), and a note if a cell is bold."""
+def leaderboard_texts(analysis: SweepAnalysis) -> tuple[str, str]:
+    """Formats the leaderboard as a LaTeX tabular for booktabs, and in the Markdown of GitHub and most editors."""
     best = supported_best(analysis.sweep, analysis.settings, analysis.tests)
     every = leaderboard(analysis, analysis.settings, "").columns
     objectives = [column for column in every if column.style == "num strong"]
     columns = [c for c in every if c in (*objectives, RUNS) or (c.group != VALIDATION and c.style != "command")]
+    kinds = ["r" if column.style.startswith("num") else "l" for column in columns]
 
-    def escaped(text: str) -> str:
-        return "".join(escapes.get(one, one) for one in printable(text))
+    def text(column: Column, setting: Setting) -> str:
+        if column.style == "value" and column.title in setting.values:
+            return shown(setting.values[column.title])  # whole, as these are the values to run it again with
+        return str(len(setting.finished)) if column is RUNS else column.cell(setting).text
 
-    rows = [[escaped({RANK.heading: "rank", RUNS.heading: "n"}.get(c.heading, c.heading)) for c in columns]]
-    for setting in analysis.settings:
-        texts = {column: column.cell(setting).text for column in columns}
-        # Whole, as these are the values to run it again with.
-        values = setting.values
-        texts |= {c: shown(values[c.title]) for c in columns if c.style == "value" and c.title in values}
-        texts[RUNS] = str(len(setting.finished))
-        row = {column: escaped(text) for column, text in texts.items()}
-        if setting in best:
-            row[objectives[0]] = f"{begin}{row[objectives[0]]}{end}"
-        rows.append(list(row.values()))
-    kinds = "".join("r" if column.style.startswith("num") else "l" for column in columns)
-    return kinds, rows, f"; {BOLD}" if best else ""
+    head = [{RANK.heading: "rank", RUNS.heading: "n"}.get(column.heading, column.heading) for column in columns]
+    rows = [[text(column, setting) for column in columns] for setting in analysis.settings]
+    rows = [list(map(printable, row)) for row in [head, *rows]]
+    bold = [1 + place for place, setting in enumerate(analysis.settings) if setting in best]
+    latex, markdown = (
+        [[text.translate(escapes) for text in row] for row in rows] for escapes in (OF_LATEX, OF_MARKDOWN)
+    )
+    for table, begin, end in ((latex, r"\textbf{", "}"), (markdown, "**", "**")):
+        for row in bold:
+            table[row][columns.index(objectives[0])] = f"{begin}{table[row][columns.index(objectives[0])]}{end}"
+    note = f"ean ± standard deviation over n seeds{f'; {BOLD}' if bold else ''}"
+    top, *body = (f"{' & '.join(row)} \\\\" for row in latex)
+    lines = [f"% needs \\usepackage{{booktabs}}; m{note}", f"\\begin{{tabular}}{{{''.join(kinds)}}}"]
+    lines += [r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""]
+    markdown.insert(1, ["---:" if kind == "r" else "---" for kind in kinds])
+    return "\n".join(lines), "".join(f"| {' | '.join(row)} |\n" for row in markdown) + f"\nM{note}.\n"
 
 
 def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -371,9 +358,8 @@ def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-FILES = {
-    "leaderboard.csv": leaderboard_csv,
-    "leaderboard.tex": leaderboard_latex,
-    "leaderboard.md": leaderboard_markdown,
-    "runs.csv": runs_csv,
-}
+def files_of(analysis: SweepAnalysis) -> dict[str, str]:
+    """Formats the tables that are written as files, by their names."""
+    latex, markdown = leaderboard_texts(analysis)
+    plain = {"leaderboard.csv": leaderboard_csv(analysis), "runs.csv": runs_csv(analysis)}
+    return {**plain, "leaderboard.tex": latex, "leaderboard.md": markdown}

@@ -20,7 +20,7 @@ from mlplab.sweeps.reading.formatting import value_text
 from mlplab.sweeps.reading.ranked_settings import UNRANKED, Setting, pareto_front, time_of
 from mlplab.sweeps.reading.sweep_records import RunRecord, as_number
 
-MOST_MARKS = 1000  # runs that figures with a mark for each run show; of more, the best and evenly spaced others
+MOST_MARKS = 500  # runs that figures with a mark for each run show; of more, the best and evenly spaced others
 
 # Values of a parameter that can have a colour each, and parameters in the parallel coordinates.
 MOST_CHOICES, MOST_DIMENSIONS = 20, 9
@@ -54,11 +54,16 @@ class RunRows:
         found = {row["state"] for row in self.rows}
         return [state for state in MARKS if state in found]
 
-    def used_by(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Returns the rows with those of their values that a specification mentions, and maybe a few more."""
+    def datasets(self, spec: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Returns the rows that a specification draws, with those of their values that it mentions (maybe a few more).
+
+        `marked` are the rows that have a mark of their own, `runs` all.
+        """
         text, names = json.dumps(spec), dict.fromkeys(name for row in self.rows for name in row)
         used = [name for name in names if f'"{name}"' in text or f"datum.{name}" in text]
-        return [{name: row[name] for name in used if name in row} for row in self.rows]
+        drawn = {"runs": self.rows, "marked": [row for row in self.rows if row["kept"]]}
+        drawn = {name: rows for name, rows in drawn.items() if f'{{"name": "{name}"}}' in text}
+        return {n: [{name: row[name] for name in used if name in row} for row in rows] for n, rows in drawn.items()}
 
     @property
     def is_thinned(self) -> bool:

@@ -26,7 +26,6 @@ MOST_ON_A_LINE = 40  # distinct numbers that a line of means joins; more of them
 MOST_CURVES, MOST_DRAWN = 5, 24
 # Filters by the runs that are chosen in the page.
 CHOSEN, CHOSEN_SETTINGS = "!chosen || chosen.runs[datum.j]", "!chosen || chosen.settings[datum.s]"
-KEPT = "datum.kept"  # filter by the runs that have marks of their own: of too many, some have none
 
 WITH_VALUE = "isValid(datum.y) && datum.state == 'finished'"
 RUN = [alt.Tooltip("j:Q", title="job")]  # tooltip of a single run, which the page fills with all of its values
@@ -62,15 +61,14 @@ class Panel:
         return [row for row in searched if self.data in ("", row["data"])]
 
     @property
-    def runs(self) -> Any:
-        """Returns a chart of the chosen runs."""
-        return alt.Chart(alt.NamedData(name="runs")).transform_filter(CHOSEN)
-
-    @property
     def searched(self) -> Any:
         """Returns a chart of those of the search, on this data set."""
-        marked = f"datum.stage == 'search' && indexof({json.dumps(list(MARKS))}, datum.state) >= 0"
-        return self.runs.transform_filter(marked + (f" && datum.data == {json.dumps(self.data)}" if self.data else ""))
+        return chosen("runs").transform_filter(self.of_search)
+
+    @property
+    def of_search(self) -> str:
+        ended = f"datum.stage == 'search' && indexof({json.dumps(list(MARKS))}, datum.state) >= 0"
+        return ended + (f" && datum.data == {json.dumps(self.data)}" if self.data else "")
 
     @property
     def points(self) -> Any:
@@ -78,7 +76,7 @@ class Panel:
         low, high = self.y.at(0.03), self.y.at(0.97)
         inside = f"datum.y > {self.y.high} ? {high} : datum.y < {self.y.low} ? {low} : datum.y"
         place = f"isValid(datum.y) ? ({inside}) : {high if self.sign > 0 else low}"
-        placed = self.searched.transform_filter(KEPT).transform_calculate(place=place)
+        placed = chosen("marked").transform_filter(self.of_search).transform_calculate(place=place)
         marks = placed.mark_point(filled=True, size=34, opacity=1, fillOpacity=0.7 if len(self.rows) < 500 else 0.45)
         return marks.encode(y=scaled(self.y, "place"), color=self.colour, shape=self.shape, tooltip=RUN)
 
@@ -117,12 +115,18 @@ class Panel:
     def chart(
         self, name: str, title: str, caption: str, *layers: Any, height: int = HEIGHT, is_wide: bool = False
     ) -> Chart:
-        """Completes a specification, which Altair checks against the schema of Vega-Lite."""
+        """Completes a specification."""
         drawn = alt.layer(*layers).properties(width=WIDE if is_wide else WIDTH, height=height)
-        spec = drawn.configure(**CONFIG).to_dict()
+        # Checks against the schema take a third of the time to build a figure, and are for tests.
+        spec = drawn.configure(**CONFIG).to_dict(validate=False)
         spec["params"] = [{"name": "chosen", "value": None}, *spec.get("params", [])]
         on = f", {self.data}" if self.data else ""
         return Chart(name + on, title + on, caption, spec, is_wide)
+
+
+def chosen(rows: str) -> Any:
+    """Returns a chart of the chosen ones among `runs`, or among those with a mark of their own, `marked`."""
+    return alt.Chart(alt.NamedData(name=rows)).transform_filter(CHOSEN)
 
 
 def value(field: str, title: str, form: str = ".4~g") -> alt.Tooltip:
@@ -272,7 +276,7 @@ def parallel_chart(panel: Panel) -> Chart | None:
         return None
     axes = {f"d{place}": axis for place, axis in enumerate(along)}
     # Over axes that a run does not have, its line goes on to the next one.
-    lines = panel.runs.transform_filter(KEPT).transform_fold([*axes], as_=["axis", "at"])
+    lines = chosen("marked").transform_fold([*axes], as_=["axis", "at"])
     lines = lines.transform_filter("isValid(datum.at)")
     words = [analysis.names[axis.name] for axis in panel.shared.dimensions]
     titles = json.dumps(dict(zip(axes, [*words, analysis.sweep.objective.metric], strict=True)))
@@ -405,7 +409,7 @@ def distribution_chart(panel: Panel) -> Chart | None:
     ranked = panel.searched.transform_filter(WITH_VALUE)
     ranked = ranked.transform_window(share="cume_dist()", sort=[alt.SortField("y")], groupby=["c"])
     y = alt.Y("share:Q", title="share of the runs (percent)", axis=PERCENT)
-    ranked = ranked.transform_filter(KEPT).encode(x=scaled(panel.y, "y", alt.X), y=y)
+    ranked = ranked.transform_filter("datum.kept").encode(x=scaled(panel.y, "y", alt.X), y=y)
     line = ranked.mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
     dots = ranked.mark_point(opacity=0, size=50, filled=True)
     told = [*panel.told(y=panel.y.label), value("share", "share of the runs", ".1%")]
@@ -420,7 +424,7 @@ def timeline_chart(panel: Panel) -> Chart | None:
     if len(timed) < 2:
         return None
     y = span("j", "job (number)", max(row["j"] for row in timed) + 0.8, -0.8, WHOLE, alt.Y)
-    base = panel.runs.transform_filter(KEPT).transform_filter("isValid(datum.a)")
+    base = chosen("marked").transform_filter("isValid(datum.a)")
     base = base.encode(y=y, color=panel.colour, tooltip=RUN)
     end, title = max(row["b"] for row in timed) or 1.0, f"since the first job began ({panel.shared.unit})"
     height = max(120, min(420, 9 * len(timed)))
@@ -520,7 +524,7 @@ def best_epoch_chart(panel: Panel) -> Chart | None:
     title = "best epoch (percent of the epochs trained)"
     x = alt.X("p:Q", bin=alt.Bin(extent=[0, 1], step=0.1), title=title, axis=alt.Axis(format=".0%"))
     y, told = alt.Y("count():Q", title="runs (number)", axis=WHOLE), [alt.Tooltip("count():Q", title="runs")]
-    bars = panel.runs.transform_filter("isValid(datum.p)").mark_bar(color=MUTED).encode(x=x, y=y, tooltip=told)
+    bars = chosen("runs").transform_filter("isValid(datum.p)").mark_bar(color=MUTED).encode(x=x, y=y, tooltip=told)
     n_late = int((places >= 0.95).sum())
     caption = f"Of {len(places):,} finished runs, {n_late:,} were best within the last 5 % of their epochs."
     return panel.chart("best_epoch", "When the best came", caption, bars)
@@ -552,7 +556,7 @@ def front_chart(panel: Panel) -> Chart | None:
 def _of_settings(panel: Panel, settings: list[Setting]) -> Any:
     """Returns a chart of the chosen runs of some settings."""
     places = [s for s, setting in enumerate(panel.analysis.settings) if setting in settings]
-    return panel.runs.transform_filter(f"indexof({json.dumps(places)}, datum.s) >= 0")
+    return chosen("runs").transform_filter(f"indexof({json.dumps(places)}, datum.s) >= 0")
 
 
 def arms_chart(panel: Panel) -> Chart | None:

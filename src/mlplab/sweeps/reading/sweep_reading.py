@@ -207,8 +207,8 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
     curves: dict[str, Curve] = {}
     before: Values = np.empty((3, 0))
     for metric in metrics:
-        rows = [line for line in lines if metric in line]
-        columns = np.array([_column([row.get(name) for row in rows]) for name in (*COUNTS, "seconds", metric)])
+        rows, names = [line for line in lines if metric in line], (*COUNTS, "seconds", metric)
+        columns = _column([row.get(name) for name in names for row in rows]).reshape(len(names), -1)
         # A diverged loss stays as NaN, but a point needs its place in time.
         columns = columns[:, np.isfinite(columns[:3]).all(axis=0)]
         # Most metrics are measured at the same moments: of thousands of runs these are half of the memory.
