@@ -60,7 +60,7 @@ def test_tuning_is_tested_on_the_shared_seeds(tmp_path: Path) -> None:
     found = told(tmp_path, {"a": (better, ten), "b": (worse, ten), "c": (mixed, ten)})[1:]
     assert [finding.sentence for finding in found] == [
         "Tuning improves a by 0.0145.",
-        "Tuning improves c by 0.0005, which may be chance.",
+        "Tuned, c is better by 0.0005, which may be chance.",
         "Tuning made b worse, by 0.0055.",
     ]
     assert [finding.level for finding in found] == ["result", "caution", "caution"]
@@ -71,7 +71,7 @@ def test_tuning_is_tested_on_the_shared_seeds(tmp_path: Path) -> None:
 
 def test_few_seeds_show_no_gain(tmp_path: Path) -> None:
     found = told(tmp_path, {"a": ([0.1, 0.2, 0.3], [0.5, 0.5, 0.5])})[1]
-    assert found.sentence == "Tuning improves a by 0.3, and 3 seeds cannot show more than chance: 6 could."
+    assert found.sentence == "Tuned, a is better by 0.3, which may be chance: the signed-rank test needs 6 seeds."
 
 
 def test_nobody_is_soonest_where_most_runs_miss_the_target(tmp_path: Path) -> None:

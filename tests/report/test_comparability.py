@@ -47,11 +47,12 @@ def test_options_of_a_loss_make_another_one(tmp_path: Path, name: str) -> None:
     assert best.objective.mode == "max"
 
 
-def test_losses_without_a_shared_metric_are_not_ranked(tmp_path: Path) -> None:
+def test_losses_without_a_shared_metric_are_ranked_apart(tmp_path: Path) -> None:
     jobs = [job(n, {"loss": loss}, 0.1 * n) for n, loss in enumerate(("mse", "mae"))]
     found = sentences(analyse(write_sweep(tmp_path, jobs)))
-    assert "best" not in found
-    assert "compared by a metric that the losses share instead" in found["objective"][0]
+    assert found["best"] == ["loss=mse reaches val/loss 0.", "loss=mae reaches val/loss 0.1."]
+    assert found["objective"][0].endswith("settings are compared with those of the same loss alone.")
+    assert "failed" not in found
 
 
 def test_each_data_set_has_its_own_ranks(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_each_data_set_has_its_own_ranks(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = sentences(analysis)
     assert found["best"] == [
-        "On data=iris: data=iris, lr=1 is best: val/loss 0.1.", "On data=wine: data=wine, lr=1 is best: val/loss 0.6.",
+        "data=iris, lr=1 is best: val/loss 0.1.", "data=wine, lr=1 is best: val/loss 0.6.",
     ]  # fmt: skip
     # Of two blocks Friedman's test cannot give less than exp(-2).
     assert found["mean_ranks"] == ["Over 2 data sets lr=1 has the best mean rank, 1, by no more than chance can give."]
@@ -81,7 +82,7 @@ def test_ranks_over_data_sets_are_tested_as_scipy_does(tmp_path: Path) -> None:
         for n, value in enumerate(row)
     ]
     (finding,) = [f for f in analyse(write_sweep(tmp_path, jobs)).findings if f.kind == "mean_ranks"]
-    assert finding.sentence == "Over 5 data sets lr=0 has the best mean rank, 1."
+    assert finding.sentence == "Over 5 data sets lr=0 has the best mean rank, 1; not all of them are alike."
     p = friedmanchisquare(*zip(*table, strict=True)).pvalue
     assert f"lr=0: 1; lr=1: 2.2; lr=2: 2.8. Friedman's test: p {p:.2g}." in finding.evidence
 
@@ -153,3 +154,18 @@ def test_what_mattered_is_what_mattered_on_each_data_set(tmp_path: Path) -> None
     assert effects is not None
     assert list(effects.alone) == ["a", "b"]
     assert effects.alone["a"] > 0.9
+
+
+def test_what_holds_on_every_data_set_is_said_once(tmp_path: Path) -> None:
+    jobs = [job(2 * d + n, {"data": f"d{d}", "lr": n}, 0.1 + n + d) for d in range(3) for n in range(2)]
+    found = sentences(analyse(write_sweep(tmp_path, jobs)))
+    assert len(found["noise"]) == 1
+    assert found["noise"][0].startswith("How much the result depends on the seed is not known")
+
+
+def test_equal_mean_ranks_are_both_named_and_settings_left_out_counted(tmp_path: Path) -> None:
+    values = [[0.1, 0.2, 0.3], [0.2, 0.1, None]]
+    jobs = [job(3 * d + n, {"data": f"d{d}", "lr": n}, v) for d, row in enumerate(values) for n, v in enumerate(row)]
+    (finding,) = [f for f in analyse(write_sweep(tmp_path, jobs)).findings if f.kind == "mean_ranks"]
+    assert finding.sentence.startswith("Over 2 data sets lr=0 and lr=1 have the best mean rank, 1.5, by no more than")
+    assert "1 setting without a value on each are left out." in finding.evidence

@@ -10,6 +10,7 @@ from report.analysing import analyse
 from scipy.stats import ttest_1samp, ttest_ind
 from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 
+from mlplab.report.report_tables import leaderboard_texts
 from mlplab.sweeps.best_jobs import rank_jobs
 from mlplab.sweeps.reading.sweep_records import Finding
 
@@ -153,7 +154,7 @@ def test_one_verdict_on_a_small_difference_that_every_seed_has(tmp_path: Path, n
     if n_seeds == 10:
         assert found["paired_test"].sentence == "On paired seeds, the difference is more than chance."
     else:
-        sentence = "3 paired seeds cannot show a difference, however large: 6 could."
+        sentence = "3 paired seeds are too few for the signed-rank test to show a difference: 6 would do."
         assert found["paired_test"].sentence == sentence
 
 
@@ -312,7 +313,7 @@ def test_a_trial_that_violates_a_constraint_is_never_the_best(tmp_path: Path) ->
     assert not [ranked for ranked in rank_jobs(tmp_path / "s") if ranked.numbers == (0, 1)]
     bounds.append({"metric": "parameters", "mode": "min", "value": 999})
     found = findings(tmp_path, jobs, sweeper="optuna", search={"constraints": bounds})
-    assert found["nothing"].sentence == "No run that keeps the constraints has a value yet."
+    assert found["nothing"].sentence == "No run that keeps the constraints has a value."
 
 
 def test_no_list_of_a_finding_ends_by_a_number_of_others(tmp_path: Path) -> None:
@@ -322,3 +323,76 @@ def test_no_list_of_a_finding_ends_by_a_number_of_others(tmp_path: Path) -> None
         evidence = findings(tmp_path / str(n), jobs, search={"objectives": objectives})["pareto"].evidence
         assert "more" not in evidence
         assert evidence.startswith("among others ") is (n > 8)
+
+
+def of_values(**values: list[float | None]) -> list[dict]:
+    """Jobs with a list of values by seed for each setting `a`; None of one that failed."""
+    return [
+        job(100 * place + seed, {"a": name, "seed": seed}, value, state="failed" if value is None else "finished")
+        for place, (name, those) in enumerate(values.items())
+        for seed, value in enumerate(those)
+    ]
+
+
+def test_equally_good_settings_are_all_named(tmp_path: Path) -> None:
+    found = findings(tmp_path / "all", of_values(x=[0.1] * 6, y=[0.1] * 6, z=[0.1] * 6))
+    assert found["best"].sentence == "3 of 3 settings are equally good: val/loss 0.1 ± 0 over 6 seeds."
+    assert found["best"].evidence == "a=x; a=y; a=z."
+    assert not {"noise", "paired_test"} & found.keys()
+    two = analyse(write_sweep(tmp_path / "two", of_values(x=[0.1, 0.3], y=[0.3, 0.1], z=[0.8, 0.9])))
+    assert [setting.rank for setting in two.settings] == [1, 1, 3]
+    assert r"\textbf" not in leaderboard_texts(two)[0]
+
+
+def test_settings_whose_runs_failed_are_not_compared_with_the_best(tmp_path: Path) -> None:
+    """The seeds that are left flatter them."""
+    small = [0.1 + 0.001 * seed for seed in range(6)]
+    jobs = of_values(x=[*small, None, None], y=[0.3 + 0.01 * seed for seed in range(8)])
+    analysis = analyse(write_sweep(tmp_path, jobs))
+    found = {finding.kind: finding for finding in analysis.findings}
+    assert found["best"].sentence.startswith("a=y is best")
+    assert found["best"].evidence.startswith(
+        "The only setting whose runs all finished; 1 setting with failed runs after it; validation alone decides."
+    )
+    assert not {"noise", "paired_test"} & found.keys()
+    assert r"\textbf" not in leaderboard_texts(analysis)[0]
+
+
+def test_a_better_one_on_the_seeds_that_both_have_is_named(tmp_path: Path) -> None:
+    """One ran on hard seeds alone."""
+    effects = [0.5] * 8 + [0.0] * 16
+    values = {"x": [0.12 + e for e in effects], "y": [0.1 + e + 0.001 * s for s, e in enumerate(effects[:8])]}
+    found = findings(tmp_path, of_values(**values))
+    assert found["best"].sentence.startswith("a=x is best")
+    assert found["seeds"].sentence == "On the 8 seeds that both have, a=y is better than a=x, by a mean of 0.0165."
+    same = {"x": [0.12, 0.5], "y": [0.13, 0.45]}
+    assert "seeds" not in findings(tmp_path / "same", of_values(**same))
+
+
+def test_where_a_test_can_decide_no_interval_has_a_word(tmp_path: Path) -> None:
+    """Intervals are for each by itself, and tests for all together."""
+    generator = np.random.default_rng(3)
+    values = {name: list(generator.normal(0.5, 0.1, 12)) for name in "wxyz"}
+    analysis = analyse(write_sweep(tmp_path, of_values(**values)))
+    found = {finding.kind: finding for finding in analysis.findings}
+    of_best = [test for test in analysis.tests if test.first is analysis.settings[0]]
+    n = sum(test.corrected_p >= 0.05 for test in of_best)
+    assert len(analysis.tests) == 6  # all pairs of so few, as the best was chosen by the same values
+    assert found["noise"].sentence.startswith(f"{n} setting")
+    assert found["paired_test"].sentence == "On paired seeds, none of 6 differences is more than chance can give."
+
+
+def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
+    jobs = [
+        job(10 * n + seed, {"lr": lr, "seed": seed}, 0.1, state="finished" if n == 0 else "infeasible")
+        for n, lr in enumerate((0.01, 1.0, 100.0, 10_000.0))
+        for seed in range(3)
+    ]
+    found = findings(tmp_path, jobs)
+    assert found["diverged"].sentence == "9 of 12 runs diverged, all those with lr=1, 100, 1e4."
+    assert found["best"].sentence == "lr=0.01 alone has a value: val/loss 0.1 ± 0 over 3 seeds."
+
+
+def test_an_equal_value_within_is_no_edge(tmp_path: Path) -> None:
+    assert "edge" in findings(tmp_path / "one", [job(n, {"lr": 10.0**n}, [3, 2, 1][n]) for n in range(3)])
+    assert "edge" not in findings(tmp_path / "two", [job(n, {"lr": 10.0**n}, [3, 1, 1][n]) for n in range(3)])

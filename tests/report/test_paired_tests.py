@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sweeps.making import grid, job, write_sweep
 
-from mlplab.report.paired_tests import holm, signed_rank_test
+from mlplab.report.paired_tests import holm, p_text, signed_rank_test
 from mlplab.report.paired_tests import tests_between as compare
 from mlplab.sweeps.reading.ranked_settings import settings_of
 from mlplab.sweeps.reading.sweep_reading import read_sweep
@@ -76,7 +76,7 @@ def test_the_best_is_tested_against_the_next_on_common_seeds(tmp_path: Path) -> 
 
 def test_only_seeds_that_both_have_make_a_pair(tmp_path: Path) -> None:
     jobs = [job(n, {"a": 0, "seed": n}, 0.1 + 0.01 * n) for n in range(4)]
-    jobs += [job(10 + n, {"a": 1, "seed": n}, 0.3, state="infeasible" if n == 3 else "finished") for n in range(1, 5)]
+    jobs += [job(10 + n, {"a": 1, "seed": n}, 0.3, state="waiting" if n == 3 else "finished") for n in range(1, 5)]
     (test,) = compare(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
     assert (test.result.n, test.result.wins) == (2, 2)
     assert test.result.median == pytest.approx(0.185)
@@ -95,3 +95,8 @@ def test_all_pairs_of_arms_are_tested_on_their_reruns(tmp_path: Path) -> None:
     ]
     found = compare(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
     assert [(test.first.arm, test.second.arm) for test in found] == [("x", "y"), ("x", "z"), ("y", "z")]
+
+
+def test_a_rounded_p_stays_on_its_side_of_the_level() -> None:
+    texts = [p_text(p) for p in (0.0498, 0.04999, 0.05, 0.0502, 0.031, 0.00001)]
+    assert texts == ["0.0498", "0.04999", "0.05", "0.05", "0.031", "below 0.0001"]

@@ -258,3 +258,21 @@ def test_the_constraints_of_a_search_hold_among_others_too(tmp_path: Path) -> No
     assert analysis.settings[0].label == "lr=0.1, dropout=0.1"
     assert analysis.settings[-1].label == "lr=0.1, dropout=0.2"
     assert "2 of 8 runs violate a constraint" in " ".join(finding.sentence for finding in analysis.findings)
+
+
+def test_a_report_elsewhere_is_of_the_same_sweep(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "lr_study", [job(n, {"a": n}, 0.1 + n) for n in range(2)])
+    (record,) = read_records([sweep], tmp_path, tmp_path / "elsewhere")
+    assert (record.name, record.folder) == ("lr_study", tmp_path / "elsewhere")
+    (noise,) = [finding for finding in conclusions(record).findings if finding.kind == "noise"]
+    assert "rerun_best.py logs/sweeps/lr_study seeds" in noise.evidence
+
+
+def test_runs_that_all_failed_have_no_page_of_their_own(tmp_path: Path) -> None:
+    for n, (monitor, state) in enumerate([("val/loss", "finished"), ("val/loss", "finished"), ("nowhere", "failed")]):
+        write_sweep(tmp_path / "runs", [job(n, {}, 0.1 + n, state=state, directory=f"{n}_run")])
+        configure(tmp_path / "runs" / f"{n}_run", seed=n, monitor=monitor)
+    (tmp_path / "runs" / "sweep.json").unlink()
+    (record,) = read_records([tmp_path / "runs"], tmp_path, None)
+    assert [finding.sentence for finding in record.told] == ["1 run judged by nowhere min failed, and is left out."]
+    assert len(record.runs) == 2

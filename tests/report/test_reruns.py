@@ -141,7 +141,7 @@ def test_of_several_objectives_nothing_is_tested_by_the_first(tmp_path: Path) ->
 def test_without_a_value_of_every_objective_there_is_no_front(tmp_path: Path) -> None:
     objectives = [{"metric": "val/loss", "mode": "min"}, {"metric": "val/f1", "mode": "max"}]
     analysis = told(tmp_path, [job(0, {"a": 0}, 0.1)], search={"objectives": objectives})
-    assert analysis.findings[0].sentence == "No run has a value of every objective yet."
+    assert analysis.findings[0].sentence == "No run has a value of every objective."
 
 
 def test_one_setting_alone_is_not_called_best(tmp_path: Path) -> None:

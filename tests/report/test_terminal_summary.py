@@ -2,10 +2,11 @@ import json
 
 import pytest
 
+from mlplab.report.paired_tests import p_text
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.terminal_summary import as_content, as_text
 from mlplab.runs.files import as_json
-from mlplab.sweeps.reading.formatting import number, p_text, spread_text
+from mlplab.sweeps.reading.formatting import number, spread_text
 from mlplab.sweeps.reading.sweep_records import Spread
 
 

@@ -12,10 +12,20 @@ import numpy as np
 from mlplab.errors import counted, printable
 from mlplab.report.charts import ParameterAxis, ends_of
 from mlplab.report.learning_curves import best_places, overfitting
-from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p, tests_of
+from mlplab.report.paired_tests import (
+    LEVEL,
+    Difference,
+    PairedTest,
+    enough_pairs,
+    interval_between,
+    least_p,
+    p_text,
+    paired_differences,
+    tests_of,
+)
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.job_values import key_of
-from mlplab.sweeps.reading.formatting import listed, machine_text, number, p_text, share, spread_text, value_text
+from mlplab.sweeps.reading.formatting import listed, machine_text, number, share, spread_text, value_text
 from mlplab.sweeps.reading.ranked_settings import (
     Setting,
     by_data_set,
@@ -25,13 +35,14 @@ from mlplab.sweeps.reading.ranked_settings import (
     pareto_front,
     valued,
 )
-from mlplab.sweeps.reading.sweep_reading import SHARED, is_of_method
+from mlplab.sweeps.reading.sweep_reading import is_of_method
 from mlplab.sweeps.reading.sweep_records import Finding, Spread, SweepRecord, as_mapping, distinct
 
 # Shares of an interval that count as its edge, and in which most of the best settings of a search must lie.
 EDGE, OUTER = 0.05, 0.25
 # Values of a grid, and settings of a search, from which a best value at the edge means something.
 LEAST_VALUES, LEAST_TRIALS = 3, 10
+UNFINISHED = ("running", "waiting", "stopped", "cut off")  # states of runs that have not ended
 MOST_GROUPS = 3  # choices for which edges are looked for, those with the best settings
 MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
@@ -68,11 +79,16 @@ def findings_of(
     """Says what came out best, how certain that is, and what limits what the runs can show."""
     found: list[Finding | None] = [*sweep.told, _unfinished(sweep), _versions(sweep), _replaced(sweep)]
     is_single = len(sweep.objectives) == 1
-    for data_set, those in by_data_set(settings).items() or [("", [])]:
-        best = _winner(sweep, those) if is_single else _pareto(sweep, those)
-        for finding in (best, *_reruns(those), _noise(sweep, those, tests)):
-            on = f"On {printable(data_set)}: " if data_set else ""
-            found.append(finding and replace(finding, sentence=f"{on}{finding.sentence}"))
+    groups = by_data_set(settings) or {"": []}
+    data_sets: dict[Finding, list[str]] = {}
+    for data_set, those in groups.items():
+        best = [_winner(sweep, those), _other_seeds(sweep, those)] if is_single else [_pareto(sweep, those)]
+        for finding in filter(None, (*best, *_reruns(those), _noise(sweep, those, tests))):
+            data_sets.setdefault(finding, []).append(printable(data_set))
+    for finding, names in data_sets.items():
+        # What holds for all of them is said once, and a label can name its data set itself.
+        is_clear = len(names) == len(groups) or names[0] in finding.sentence
+        found.append(finding if is_clear else replace(finding, sentence=f"On {'; '.join(names)}: {finding.sentence}"))
     found += [_mean_ranks(settings) if is_single else None, _tests(tests), *arm_findings(sweep, arms)]
     found += [*_edges(sweep, settings, axes), _infeasible(sweep), _diverged(sweep, axes)]
     found += [_overfitting(sweep, settings), _best_places(sweep), _folds(sweep, settings), _damaged(sweep)]
@@ -83,7 +99,7 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
     if not sweep.runs:
         return Finding("unfinished", "caution", "There are no runs yet.")
     states = Counter(run.state for run in sweep.runs)
-    left = {state: states[state] for state in ("running", "waiting", "stopped", "cut off") if states[state]}
+    left = {state: states[state] for state in UNFINISHED if states[state]}
     if not left:
         return None
     counts = ", ".join(f"{n:,} {state}" for state, n in left.items())
@@ -106,11 +122,14 @@ def _replaced(sweep: SweepRecord) -> Finding | None:
     """Says so if the objective cannot be compared, as its runs have several losses."""
     if sweep.replaced is None:
         return None
-    asked, used = sweep.replaced.metric, next(o for o in sweep.objectives if o.metric != sweep.replaced.metric)
-    known = f"monitor={used.metric} mode={used.mode}"
-    shared = known if used in SHARED else "monitor=…, a metric that the losses share,"
-    hint = f"Each run's best epoch is that of its own {asked}; {shared} decides from the start."
-    sentence = f"{asked} is another measure for each loss: settings are compared by {used.metric} instead."
+    asked = sweep.replaced.metric
+    used = next((o for o in sweep.objectives if o.metric != asked), None)
+    how = f"by {used.metric} instead" if used is not None else "with those of the same loss alone"
+    sentence = f"{asked} is another measure for each loss: settings are compared {how}."
+    known = (
+        f"monitor={used.metric} mode={used.mode}" if used is not None else "monitor=…, a metric that the losses share,"
+    )
+    hint = f"Each run's best epoch is that of its own {asked}; {known} decides from the start."
     return Finding("objective", "caution", sentence, hint)
 
 
@@ -130,16 +149,48 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
         ends = f"Its runs range from {number(min(values))} to {number(max(values))}. " if over else ""
         evidence = f"{ends}There is no other setting to compare it with."
         return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)
+    if len(known) == 1:
+        evidence = f"{counted(len(ranked) - 1, 'other setting')} left none."
+        return Finding("best", "result", f"{best.label} alone has a value: {reached}{failed}", evidence)
+    equal = [setting for setting in known if setting.rank == best.rank]
+    if len(equal) > 1:
+        sentence = f"{share(len(equal), len(known))} settings are equally good: {reached}{failed}"
+        return Finding("best", "result", sentence, f"{listed([setting.label for setting in equal])}.")
     which = "Smallest" if sweep.objective.mode == "min" else "Largest"
-    without = f" that have one, of {len(ranked):,}" if len(known) < len(ranked) else ""
-    evidence = f"{which} mean of {counted(len(known), 'setting')}{without}; validation alone decides"
-    evidence += "".join(f". Next: {other.label} with {spread_text(other.validation)}" for other in known[1:2])
-    return Finding("best", "result", f"{best.label} is best: {reached}{failed}", f"{evidence}.")
+    # Those that come later because runs of them failed can have better means.
+    alike = [setting for setting in known if setting.is_whole == best.is_whole]
+    evidence = f"{which} mean of {counted(len(alike), 'setting')}"
+    if len(alike) < len(known):
+        evidence = "The only setting" if len(alike) == 1 else evidence
+        evidence += f" whose runs all finished; {counted(len(known) - len(alike), 'setting')} with failed runs after "
+        evidence += "it" if len(alike) == 1 else "them"
+    elif len(known) < len(ranked):
+        evidence += f" that have one, of {len(ranked):,}"
+    evidence += f"; validation alone decides. Next: {known[1].label} with {spread_text(known[1].validation)}."
+    return Finding("best", "result", f"{best.label} is best: {reached}{failed}", evidence)
+
+
+def _other_seeds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
+    """Says so if a setting is better than the best on the seeds that both have, as they ran on different ones."""
+    ranked = valued(judged(settings))
+    found: list[tuple[float, int, Setting | None]] = [(0.0, 0, None)]
+    for other in ranked[1:]:
+        if other.is_whole == ranked[0].is_whole and other.by_seeds.keys() != ranked[0].by_seeds.keys():
+            differences = paired_differences(ranked[0], other)
+            found += [(statistics.fmean(differences), len(differences), other)] if differences else []
+    mean, n, better = min(found, key=lambda one: one[0])
+    if better is None:
+        return None
+    both = f"On the {counted(n, sweep.repetition)} that both have"
+    sentence = f"{both}, {better.label} is better than {ranked[0].label}, by a mean of {number(-mean)}."
+    hint = f"Means over different {sweep.repetition}s are not of the same problems: run all settings on the same ones."
+    return Finding("seeds", "caution", sentence, hint)
 
 
 def _nothing(sweep: SweepRecord, what: str) -> Finding | None:
     which = " that keeps the constraints" if any(run.state == "infeasible" for run in sweep.runs) else ""
-    return Finding("nothing", "caution", f"No run{which} has {what} yet.") if sweep.runs else None
+    yet = " yet" if any(run.state in UNFINISHED for run in sweep.runs) else ""
+    return Finding("nothing", "caution", f"No run{which} has {what}{yet}.") if sweep.runs else None
 
 
 def _pareto(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
@@ -189,6 +240,7 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
 def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> Finding | None:
     """Says which settings cannot be told from the best, or that this is unknown; a test that decides has the word."""
     ranked = valued(judged(settings))
+    ranked = [setting for setting in ranked if setting.is_whole == ranked[0].is_whole]
     if len(ranked) < 2:
         return None
     is_single = len(sweep.objectives) == 1
@@ -207,13 +259,16 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
         return Finding("noise", "caution", sentence, f"A small difference between settings may be chance. {hint}.")
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
     close = _close_to_best(sweep, settings, ranked, tests) if is_single else []
+    # Those that are equal to the best are named with it.
+    close = [(other, difference) for other, difference in close if other.rank > ranked[0].rank]
     if not close:
         return None
     evidence = listed([f"{other.label}: {difference}" for other, difference in close])
+    or_better = " (below 0: better)" if any(difference.mean < 0 for _, difference in close) else ""
     on = " on new seeds" if ranked[0].stage == "rerun" and ranked[0].arm is None else ""
     told = f"{counted(len(close), 'setting')} cannot be told from the best{on}"
     sentence = f"{told}: run more seeds, or take the simplest."
-    return Finding("noise", "caution", sentence, f"By how much they are worse: {evidence}.")
+    return Finding("noise", "caution", sentence, f"By how much they are worse{or_better}: {evidence}.")
 
 
 def _known_spread(sweep: SweepRecord, settings: Sequence[Setting], ranked: Sequence[Setting]) -> Spread | None:
@@ -226,11 +281,14 @@ def _known_spread(sweep: SweepRecord, settings: Sequence[Setting], ranked: Seque
 def _close_to_best(
     sweep: SweepRecord, settings: Sequence[Setting], ranked: Sequence[Setting], tests: Sequence[PairedTest]
 ) -> list[tuple[Setting, Difference]]:
-    """Returns the settings that cannot be told from the best, each with its difference."""
+    """Returns the settings that cannot be told from the best, each with its difference.
+
+    A test decides where its pairs can show a difference, else an interval.
+    """
     known = _known_spread(sweep, settings, ranked)
-    decided = [test.second for test in tests if test.first is ranked[0] and test.corrected_p < LEVEL]
-    found = [(s, interval_between(ranked[0], s, known)) for s in ranked[1:] if known is not None and s not in decided]
-    return [(setting, difference) for setting, difference in found if difference.low <= 0 <= difference.high]
+    decided = {test.second: test.corrected_p < LEVEL for test in tests if test.first is ranked[0] and test.can_decide}
+    found = [(s, interval_between(ranked[0], s, known)) for s in ranked[1:] if known is not None and not decided.get(s)]
+    return [(s, difference) for s, difference in found if s in decided or difference.low <= 0]
 
 
 def supported_best(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Setting]:
@@ -240,7 +298,8 @@ def supported_best(sweep: SweepRecord, settings: Sequence[Setting], tests: Seque
         ranked = valued(judged(those))
         is_known = len(ranked) > 1 and _known_spread(sweep, those, ranked) is not None
         # Where a test could not show the difference, an interval that excludes 0 does not either.
-        is_doubtful = any(ranked[0] in (t.first, t.second) and t.corrected_p >= LEVEL for t in tests)
+        of_best = [test for test in tests if ranked[:1] == [test.first]]
+        is_doubtful = any(test.corrected_p >= LEVEL or test.result.rank_biserial < 0 for test in of_best)
         if is_known and not is_doubtful and not _close_to_best(sweep, those, ranked, tests):
             found.append(ranked[0])
     return found
@@ -270,7 +329,8 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     words = [", ".join(f"{printable(first.names[n])}={value_text(v)}" for n, v in m.items()) for m in methods]
     order = np.argsort(means, kind="stable")
     ranks = [(words[place] or "the one setting", number(float(means[place]), 3)) for place in order]
-    best = f"{ranks[0][0]} has the best mean rank, {ranks[0][1]}"
+    first_ones = [word for word, rank in ranks if rank == ranks[0][1]]
+    best = f"{' and '.join(first_ones)} {'has' if len(first_ones) == 1 else 'have'} the best mean rank, {ranks[0][1]}"
     if len(common) < 3:
         # Of two settings Friedman's test is a sign test, which is exact.
         test, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
@@ -281,9 +341,14 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
         test, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
         least = float(chi2.sf(len(blocks) * (len(common) - 1), len(common) - 1))
     is_shown = p < LEVEL
-    sentence = f"Over {len(blocks)} data sets {best}{'.' if is_shown else ', by no more than chance can give.'}"
+    # Friedman's test says that some differ, not that the first one beats the second.
+    shows = "" if len(common) < 3 else "; not all of them are alike"
+    shows = shows if is_shown else ", by no more than chance can give"
+    sentence = f"Over {len(blocks)} data sets {best}{shows}."
     short = f" So few data sets cannot show a difference: no p is below {number(least, 2)}." if least >= LEVEL else ""
+    left_out = len({key for block in blocks for key in block}) - len(common)
     evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(list(map(': '.join, ranks)))}. "
+    evidence += f"{counted(left_out, 'setting')} without a value on each are left out. " if left_out else ""
     evidence += f"{test}: p {p_text(p)}.{short}"
     return Finding("mean_ranks", "result" if is_shown else "caution", sentence, evidence)
 
@@ -294,11 +359,12 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     significant = [test for test in tests if test.corrected_p < LEVEL]
     n, n_tests = len(significant), len(tests)
     pairs = max(test.result.n - test.result.n_equal for test in tests)
+    if not pairs:  # equal on every seed, as the finding on the best says
+        return None
     chance = "more than chance" if n else "more than chance can give"
-    # The smallest of all p is multiplied by their number.
-    if not n and pairs and least_p(pairs) * n_tests >= LEVEL:
-        could = f"{enough_pairs(n_tests)} could"
-        sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {could}."
+    if not n and not any(test.can_decide for test in tests):
+        few = f"{counted(pairs, 'paired seed')} {'is' if pairs == 1 else 'are'} too few for the signed-rank test"
+        sentence = f"{few} to show a difference: {enough_pairs(n_tests)} would do."
     elif n_tests == 1:
         sentence = f"On paired seeds, the difference is {'' if n else 'not '}{chance}."
     else:
@@ -382,6 +448,10 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     # Below zero there is nothing to try. A place that is none compares with nothing.
     if not is_top and (not place <= low + margin or axis.value(low) == 0):
         return None
+    # Another one that is as good may lie within.
+    equal = axis.places([setting.values[name] for setting in tried if setting.score == best.score])
+    if not (equal >= high - margin if is_top else equal <= low + margin).all():
+        return None
     buckets, sign = axis.buckets(axis.places(values)), sweep.objective.sign
     scores = [(int(bucket), sign * setting.score) for bucket, setting in zip(buckets, tried, strict=True)]
     found = sorted({bucket for bucket, _ in scores if bucket >= 0})
@@ -415,18 +485,23 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
     n = sum(run.state == "diverged" for run in ended)
     if not n:
         return None
-    shares = []
+    shares, every = [], ""
     for name, axis in axes.items():
         runs = [run for run in ended if name in run.entry.values]
         buckets = axis.buckets(axis.places([run.entry.values[name] for run in runs])).tolist()
         lost = Counter(b for run, b in zip(runs, buckets, strict=True) if run.state == "diverged")
-        for bucket, size in Counter(bucket for bucket in buckets if bucket >= 0).items():
+        sizes = Counter(bucket for bucket in buckets if bucket >= 0)
+        for bucket, size in sizes.items():
             hits, expected = lost[bucket], n * size / len(ended)
             # More than two standard deviations of a Poisson variable above its mean.
             if hits >= 2 and hits > expected + 2 * expected**0.5:
                 shares.append((hits / size, hits, f"{printable(name)}={axis.texts[bucket]}", size))
+        # Some values lost all of their runs, and the others none.
+        if len(runs) == len(ended) and min(sizes.values()) > 1 and all(lost[b] in (0, sizes[b]) for b in sizes):
+            every = f", all those with {printable(name)}={', '.join(axis.texts[b] for b in sorted(lost))}"
     shares.sort(reverse=True)
     most = f", most of those with {shares[0][2]}" if shares and shares[0][0] >= MANY else ""
+    most = every if every and n < len(ended) else most
     counts = listed([f"{text}: {share(hits, size)}" for _, hits, text, size in shares])
     evidence = f"{f'{counts}. ' if shares else ''}They have no value and are drawn as crosses."
     return Finding("diverged", "caution", f"{share(n, len(ended))} runs diverged{most}.", evidence)
@@ -520,8 +595,10 @@ def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
         return []
     # Arms that are equally fast are ordered by how often they get there.
     timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
-    medians = [f"{number(t.median['seconds'])} s, {number(t.median['epochs'])} epochs" for _, t in timed]
-    texts = [f"{n}: {m}, {share(t.hits, t.n)} runs" for (n, t), m in zip(timed, medians, strict=True)]
+    medians = [
+        f"{number(t.median['seconds'])} s, {number(t.median['epochs'])} epochs, " if t.hits else "" for _, t in timed
+    ]
+    texts = [f"{n}: {m}{share(t.hits, t.n)} runs" for (n, t), m in zip(timed, medians, strict=True)]
     (name, fastest), reached = timed[0], printable(sweep.target)
     sentence, of_misses = f"{name} reaches {reached} soonest.", "Medians, a miss counting as infinite: "
     if fastest.hits == 0:
@@ -543,10 +620,10 @@ def _tunings(arms: Sequence[ArmResult]) -> list[Finding]:
     # An arm whose reruns were extended later has seeds that its defaults never saw.
     tests = tests_of([(arm.tuned, arm.default) for arm in arms if arm.tuned and arm.default])
     n_trials = {arm.name: arm.n_trials for arm in arms}
-    return [*found, *(_tuning(test, n_trials[str(test.first.arm)], len(tests)) for test in tests)]
+    return [*found, *(_tuning(test, n_trials[str(test.first.arm)]) for test in tests)]
 
 
-def _tuning(test: PairedTest, n_trials: int, n_tests: int) -> Finding:
+def _tuning(test: PairedTest, n_trials: int) -> Finding:
     seeds = [seeds for seeds in test.first.by_seeds if seeds in test.second.by_seeds]
     after, before = (Spread(tuple(side.by_seeds[s] for s in seeds)) for side in (test.first, test.second))
     # Names come from sweep.json, which anybody may have written.
@@ -554,15 +631,17 @@ def _tuning(test: PairedTest, n_trials: int, n_tests: int) -> Finding:
     low, high = map(number, test.result.interval)
     chance = f"p {p_text(test.result.p)}, corrected {p_text(p)}"
     interval = f" (95 % interval of the gain {low} to {high}; {chance})" if len(seeds) > 1 else ""
-    evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n}{interval}; "
+    evidence = (
+        f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n.removeprefix('1 ')}{interval}; "
+    )
     evidence += f"{counted(n_trials, 'trial')}."
     if p < LEVEL and test.result.rank_biserial > 0:
         return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)
     if p < LEVEL:
         # The best on a few tuning seeds can be worse than the defaults on others.
         return Finding("tuning", "caution", f"Tuning made {name} worse, by {number(-gain)}.", evidence)
-    sentence = f"improves {name} by {number(gain)}" if gain > 0 else f"does not improve {name}"
-    doubt = "which may be chance"
-    if least_p(len(seeds)) * n_tests >= LEVEL:
-        doubt = f"and {n} cannot show more than chance: {enough_pairs(n_tests)} could"
-    return Finding("tuning", "caution", f"Tuning {sentence}, {doubt}.", evidence)
+    if gain == 0:
+        return Finding("tuning", "caution", f"Tuned, {name} is as good as with its defaults.", evidence)
+    sentence = f"Tuned, {name} is {'better' if gain > 0 else 'worse'} by {number(abs(gain))}, which may be chance"
+    few = "" if test.can_decide else f": the signed-rank test needs {enough_pairs(test.n_tests)} seeds"
+    return Finding("tuning", "caution", f"{sentence}{few}.", evidence)

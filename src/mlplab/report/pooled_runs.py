@@ -22,6 +22,7 @@ from mlplab.sweeps.ledger import FILE, Entry, Ledger
 from mlplab.sweeps.objectives import Objective
 from mlplab.sweeps.reading import sweep_reading as reading
 from mlplab.sweeps.reading.formatting import listed
+from mlplab.sweeps.reading.ranked_settings import FAILED
 from mlplab.sweeps.reading.sweep_records import Finding, RunRecord, SweepRecord, as_list, as_mapping, as_number
 
 # Groups that are named by their choice: the other values that come with a choice are left out.
@@ -65,7 +66,7 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
         told.append(f"{counted(n_twice, 'source')} {was} given twice, and counted once.")
     if len(sources) == 1 and ((sources[0] / FILE).exists() or not _runs_within(sources[0])):
         sweep = reading.read_sweep(sources[0])
-        return [replace(sweep, directory=out or sweep.directory, told=_findings(told))]
+        return [replace(sweep, out=out, told=_findings(told))]
     runs: dict[Path, Run] = {}
     asked: dict[Path, Mapping[str, Any]] = {}
     n_unreadable, n_empty = 0, 0
@@ -90,11 +91,18 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
     by_objective: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs.values(), key=lambda run: (sources.index(run.source), run.entry.number)):
         by_objective[", ".join(f"{one.metric} {one.mode}" for one in run.objectives)].append(run)
-    folder, is_one = out or _place(sources), len(by_objective) == 1
-    names = [f"{name} ({counted(len(part), 'run')})" for name, part in by_objective.items()]
-    told += [] if is_one else [f"The runs were judged by different metrics, and are ranked apart: {listed(names)}."]
-    places = {name: folder if is_one else folder / re.sub(r"\W+", "_", name) for name in by_objective}
-    records = [_pooled(places[name], those, sources, asked) for name, those in by_objective.items()]
+    folder = out or _place(sources)
+    by_metric = {name: _pooled(folder, those, sources, asked) for name, those in by_objective.items()}
+    lost = {name for name, record in by_metric.items() if all(run.state in FAILED for run in record.runs)}
+    # Without any value a page would say nothing.
+    for name in lost if len(lost) < len(by_metric) else ():
+        n = len(by_metric.pop(name).runs)
+        told.append(f"{counted(n, 'run')} judged by {name} failed, and {'is' if n == 1 else 'are'} left out.")
+    if len(by_metric) > 1:
+        names = [f"{name} ({counted(len(record.runs), 'run')})" for name, record in by_metric.items()]
+        told.append(f"The runs were judged by different metrics, and are ranked apart: {listed(names)}.")
+        by_metric = {n: replace(r, directory=folder / re.sub(r"\W+", "_", n)) for n, r in by_metric.items()}
+    records = list(by_metric.values())
     return [replace(r, told=[*_findings(told), *r.told], n_unreadable=n_unreadable) for r in records]
 
 

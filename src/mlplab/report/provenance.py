@@ -15,6 +15,7 @@ from mlplab.sweeps.reading.sweep_reading import constraints_of
 from mlplab.sweeps.reading.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.sweep_progress import duration
 
+MOST_NAMED = 8  # swept options in the first line
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)  # keys that do not affect what is learned
 
 
@@ -55,7 +56,8 @@ def headline(analysis: SweepAnalysis) -> Sequence[str]:
     datasets = distinct(as_mapping(run.manifest.get("data")).get("name") for run in sweep.runs if run.manifest)
     parts = [f"{counted(len(sweep.runs), 'run')} of {counted(n_settings, 'setting')}"]
     parts += [f"arms {', '.join(arm.name for arm in analysis.arms)}"] if analysis.arms else []
-    parts += [f"over {', '.join(swept)}"] if swept else []
+    more = f" and {counted(len(swept) - MOST_NAMED, 'more option')}" if len(swept) > MOST_NAMED else ""
+    parts += [f"over {', '.join(swept[:MOST_NAMED])}{more}"] if swept else []
     return [*parts, *(str(name) for name in datasets[:3] if name)]
 
 

@@ -16,11 +16,12 @@ from markupsafe import Markup, escape
 
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
+from mlplab.report.paired_tests import p_text
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
-from mlplab.sweeps.reading.formatting import number, p_text, share, spread_text, value_text
+from mlplab.sweeps.reading.formatting import number, share, spread_text, value_text
 from mlplab.sweeps.reading.ranked_settings import FAILED, UNITS, Setting, names_of, pareto_front
 from mlplab.sweeps.reading.sweep_records import RunRecord, Spread, as_list, as_mapping
 
@@ -137,7 +138,7 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
     columns += _validation(analysis, settings)
 
     def jobs(setting: Setting) -> Cell:
-        folder = analysis.sweep.directory
+        folder = analysis.sweep.folder
         return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
 
     columns.append(Column("jobs", jobs, "jobs", VALIDATION, "directories of the runs"))
@@ -222,7 +223,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
 
 def failures_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of runs that failed, diverged or violate a constraint, with their reasons."""
-    folder = analysis.sweep.directory
+    folder = analysis.sweep.folder
     columns = [
         Column("job", lambda run: str(run.entry.number), "num"),
         Column("directory", lambda run: Cell("", None, "value", [(run.entry.directory, link_to(run, folder))])),

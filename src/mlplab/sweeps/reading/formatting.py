@@ -63,11 +63,6 @@ def spread_text(spread: Spread) -> str:
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
-def p_text(p: float) -> str:
-    """Formats a p value with two significant digits."""
-    return "below 0.0001" if p < 0.0001 else number(p, 2)
-
-
 def share(part: int, whole: int) -> str:
     """Formats a count of a total: `3 of 12`."""
     return f"{part:,} of {whole:,}"

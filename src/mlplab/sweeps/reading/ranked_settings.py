@@ -42,7 +42,7 @@ class Setting:
     runs: tuple[RunRecord, ...]  # by job number; of several that finished on the same seeds only the first
     objective: Objective  # the one that ranks
     names: Mapping[str, str]  # parameter → short name
-    rank: int = 0  # within its stage and data set, from 1; 0 before ranking
+    rank: int = 0  # within its stage and data set, from 1, shared by equals; 0 before ranking
 
     @property
     def label(self) -> str:
@@ -124,6 +124,11 @@ class Setting:
         """Counts runs that have not ended."""
         return len(self.runs) - sum(self.states[state] for state in ("finished", *UNRANKED, *FAILED))
 
+    @property
+    def is_whole(self) -> bool:
+        """Returns whether it has a value that no failed run of it flatters."""
+        return self.sort_key()[0] == 0
+
     def sort_key(self) -> tuple[int, float]:
         """Returns the key of `RULE`."""
         metric, sign = self.objective.metric, self.objective.sign
@@ -185,9 +190,13 @@ def settings_of(sweep: SweepRecord) -> list[Setting]:
     ranked = []
     for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
         for those in by_data_set(of_stage(settings, stage)).values():
-            # Sorting is stable: equal settings stay in the order of their jobs.
-            ordered = sorted(those, key=Setting.sort_key)
-            ranked += [replace(setting, rank=rank) for rank, setting in enumerate(ordered, start=1)]
+            # Equal settings stay in the order of their jobs, and share a rank.
+            keys = sorted((setting.sort_key(), place) for place, setting in enumerate(those))
+            ranks: dict[tuple[int, float], int] = {}
+            ranked += [
+                replace(those[place], rank=ranks.setdefault(key, rank))
+                for rank, (key, place) in enumerate(keys, start=1)
+            ]
     return ranked
 
 

@@ -66,14 +66,33 @@ def shown_metrics(objectives: Sequence[Objective], target: Bound | None, swept: 
 
 
 def comparable(record: SweepRecord) -> SweepRecord:
-    """Names the data sets of the runs, and replaces an objective that means something else for each loss."""
+    """Names the data sets of the runs, and replaces an objective that means something else for each loss.
+
+    Where no metric is known of every run, those of different losses are held apart, like those on different data.
+    """
     runs = with_data_sets(record.runs, record.configs)
     replaced = next((o for o in record.objectives if o.metric == LOSS), None)
-    shared = None if replaced is None else shared_criterion(runs)
-    if shared is None:
+    losses: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        losses[run.data_set].add(_loss_of(run))
+    # Runs on different data are not compared anyway.
+    if replaced is None or all(len(those) < 2 for those in losses.values()):
         return replace(record, runs=runs)
+    valued = [run for run in runs if run.state == "finished" and LOSS in run.measured]
+    shared = next((c for c in SHARED if all(c.metric in run.measured for run in valued)), None)
+    if shared is None:
+        names = [
+            ", ".join(filter(None, (r.data_set, _loss_of(r) if len(losses[r.data_set]) > 1 else ""))) for r in runs
+        ]
+        runs = [replace(run, data_set=name) for run, name in zip(runs, names, strict=True)]
+        return replace(record, runs=runs, replaced=replaced)
     objectives = tuple(shared if o == replaced else o for o in record.objectives)
     return replace(record, runs=runs, objectives=objectives, replaced=replaced)
+
+
+def _loss_of(run: RunRecord) -> str:
+    values = {name: value for name, value in run.entry.values.items() if chooses_loss(name)}
+    return ", ".join(f"{name}={value_text(value)}" for name, value in values.items()) or "the loss of conf/"
 
 
 def ledger_of(directory: Path) -> Ledger:
@@ -301,19 +320,3 @@ def _name(runs: Sequence[RunRecord]) -> str:
     if shared:
         return ", ".join(f"{name}={value_text(value)}" for name, value in shared.items())
     return next((str(name) for run in runs if (name := as_mapping(run.manifest.get("data")).get("name"))), "data")
-
-
-def shared_criterion(runs: Sequence[RunRecord]) -> Objective | None:
-    """Returns a metric by which runs with different losses can be compared; None if their losses are the same.
-
-    Where no metric is known of every run, it returns a criterion that none has, so that nothing is ranked.
-    """
-    losses: dict[str, set[Any]] = defaultdict(set)
-    for run in runs:
-        # Runs on different data are not compared anyway.
-        losses[run.data_set].add(key_of({n: value for n, value in run.entry.values.items() if chooses_loss(n)}))
-    if all(len(those) < 2 for those in losses.values()):
-        return None
-    valued = [run for run in runs if run.state == "finished" and LOSS in run.measured]
-    unknown = Objective("a metric that the losses share", "min")
-    return next((c for c in SHARED if all(c.metric in run.measured for run in valued)), unknown)

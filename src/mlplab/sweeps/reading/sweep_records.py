@@ -77,11 +77,17 @@ class SweepRecord:
     n_unreadable: int = 0  # entries of sweep.json that describe no job
     replaced: Objective | None = None  # the objective asked for, where its runs have several losses
     told: Sequence[Finding] = ()  # what was noticed while it was read
+    out: Path | None = None  # folder of the report; None for its directory
 
     @property
     def name(self) -> str:
         # Resolved, as "." has no name.
         return self.directory.resolve().name
+
+    @property
+    def folder(self) -> Path:
+        """Returns the folder of the report."""
+        return self.out or self.directory
 
     @property
     def is_pooled(self) -> bool:
