@@ -50,6 +50,13 @@ class Cell:
     style: str = ""  # classes of page.css
     links: Sequence[tuple[str, str]] = ()  # text and address
 
+    @property
+    def tag(self) -> Markup:
+        """Returns its tag, of which style and key are plain: an expression in the template costs more than here."""
+        style = f' class="{self.style}"' if self.style else ""
+        key = f' data-v="{self.key}"' if self.key is not None else ""
+        return Markup(f"<td{style}{key}>")
+
 
 @dataclass(frozen=True)
 class Column:

@@ -82,7 +82,7 @@ def _effects(
 ) -> Effects | None:
     """Computes how much parameters matter: from the means of a full grid, else from the ranks of all settings."""
     found: Effects | None
-    ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
+    ranked = [setting for setting in settings if setting.sort_key[0] < VALUELESS]
     finished = [setting for setting in ranked if setting.validation.mean is not None]
     names = [name for name in axes if not (sweep.data_sets and tells_data_sets_apart(name, ranked))]
     # Pruned settings have no comparable mean, but a place behind the others.
@@ -96,9 +96,9 @@ def _effects(
         if (found := grid_effects(common, places[is_whole], means[is_whole], noise_of_all)) is not None:
             return found
     # On each data set by themselves; equal keys share a rank.
-    keys = {data: sorted({s.sort_key() for s in those}) for data, those in by_data_set(ranked).items()}
+    keys = {data: sorted({s.sort_key for s in those}) for data, those in by_data_set(ranked).items()}
     orders = {data: {key: rank / len(those) for rank, key in enumerate(those)} for data, those in keys.items()}
-    ranks = np.array([orders[setting.data_set][setting.sort_key()] for setting in ranked])
+    ranks = np.array([orders[setting.data_set][setting.sort_key] for setting in ranked])
     choices, ends = [bool(axes[name].choices) for name in names], [axes[name].ends for name in names]
     # scikit-learn takes more memory than thousands of runs, and keeps it until its process ends.
     with calling(apart=len(ranked) > MOST_SETTINGS) as call:

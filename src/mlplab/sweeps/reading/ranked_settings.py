@@ -127,8 +127,9 @@ class Setting:
     @property
     def is_whole(self) -> bool:
         """Returns whether it has a value that no failed run of it flatters."""
-        return self.sort_key()[0] == 0
+        return self.sort_key[0] == 0
 
+    @cached_property
     def sort_key(self) -> tuple[int, float]:
         """Returns the key of `RULE`."""
         metric, sign = self.objective.metric, self.objective.sign
@@ -191,7 +192,7 @@ def settings_of(sweep: SweepRecord) -> list[Setting]:
     for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
         for those in by_data_set(of_stage(settings, stage)).values():
             # Equal settings stay in the order of their jobs, and share a rank.
-            keys = sorted((setting.sort_key(), place) for place, setting in enumerate(those))
+            keys = sorted((setting.sort_key, place) for place, setting in enumerate(those))
             ranks: dict[tuple[int, float], int] = {}
             ranked += [
                 replace(those[place], rank=ranks.setdefault(key, rank))
