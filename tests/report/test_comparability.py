@@ -168,4 +168,4 @@ def test_equal_mean_ranks_are_both_named_and_settings_left_out_counted(tmp_path:
     jobs = [job(3 * d + n, {"data": f"d{d}", "lr": n}, v) for d, row in enumerate(values) for n, v in enumerate(row)]
     (finding,) = [f for f in analyse(write_sweep(tmp_path, jobs)).findings if f.kind == "mean_ranks"]
     assert finding.sentence.startswith("Over 2 data sets lr=0 and lr=1 have the best mean rank, 1.5, by no more than")
-    assert "1 setting without a value on each are left out." in finding.evidence
+    assert "Left out: 1 setting without a value on every data set." in finding.evidence

@@ -12,7 +12,8 @@ from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, jo
 
 from mlplab.report.report_tables import leaderboard_texts
 from mlplab.sweeps.best_jobs import rank_jobs
-from mlplab.sweeps.reading.sweep_records import Finding
+from mlplab.sweeps.reading.formatting import spread_text
+from mlplab.sweeps.reading.sweep_records import Finding, Spread
 
 
 def findings(directory: Path, jobs: list[dict], **asked: Any) -> dict[str, Finding]:
@@ -285,7 +286,7 @@ def test_folds_are_called_folds_and_their_differences_are_not_tested(tmp_path: P
     found = findings(tmp_path, jobs)
     assert "over 6 folds" in found["best"].sentence
     assert "folds share their training rows" in found["folds"].sentence
-    assert "paired_test" not in found
+    assert not {"paired_test", "noise"} & found.keys()
     seeds = [job(n, {"lr": given["lr"], "seed": n % 6}, given["lr"]) for n, given in enumerate(values)]
     assert "folds" not in findings(tmp_path / "seeds", seeds)
 
@@ -396,3 +397,15 @@ def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
 def test_an_equal_value_within_is_no_edge(tmp_path: Path) -> None:
     assert "edge" in findings(tmp_path / "one", [job(n, {"lr": 10.0**n}, [3, 2, 1][n]) for n in range(3)])
     assert "edge" not in findings(tmp_path / "two", [job(n, {"lr": 10.0**n}, [3, 1, 1][n]) for n in range(3)])
+
+
+@pytest.mark.parametrize("state", ["infeasible", "failed", "pruned", "waiting"])
+def test_beside_values_that_left_none_the_best_is_at_no_edge(tmp_path: Path, state: str) -> None:
+    """Larger values were tried, and diverged."""
+    jobs = [job(n, {"lr": 10.0**-n}, 0.1 * (n + 1), state=state if n == 0 else "finished") for n in range(5)]
+    assert "edge" not in findings(tmp_path, jobs)
+
+
+def test_whole_numbers_are_not_rounded() -> None:
+    assert spread_text(Spread((17226.0, 17226.0))) == "17,226"
+    assert spread_text(Spread((0.5,))) == "0.5"

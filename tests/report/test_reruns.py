@@ -74,6 +74,15 @@ def test_reruns_are_compared_with_reruns_alone(tmp_path: Path, mode: str) -> Non
         (second, "rerun", 8)
     ]
     assert sentences(analysis, "noise") == []
+    (found,) = sentences(analysis, "best")
+    assert found == f"a={second} is best: val/loss {better + 0.025:.3f} ± 0.024 on 8 new seeds."
+
+
+def test_the_edge_is_that_of_the_best_on_new_seeds(tmp_path: Path) -> None:
+    jobs = [job(n, {"lr": lr}, 0.1 + 0.01 * n) for n, lr in enumerate((1.0, 0.1, 0.01))]
+    assert sentences(told(tmp_path / "search", jobs), "edge")[0].startswith("The best lr, 1, is at the top")
+    jobs += [part for n in range(3) for part in rerun({"lr": 0.1**n}, 0.2 - 0.02 * (n == 1), first=100 + 10 * n)]
+    assert sentences(told(tmp_path / "rerun", jobs), "edge") == []
 
 
 def test_the_rerun_tells_how_much_seeds_differ_where_the_search_had_one(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _replaced(sweep: SweepRecord) -> Finding | None:
 
 
 def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
-    ranked = contenders(settings)
+    searched, ranked = contenders(settings), judged(settings)
     known = valued(ranked)
     # Settings without a value are ranked last: if the first has none, no setting has one.
     if not ranked or ranked[0] not in known:
@@ -142,6 +142,9 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     best = ranked[0]
     values = best.validation.values
     over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
+    # Several reruns on new seeds decide, not the seeds that chose them.
+    is_rerun = ranked[0].stage != searched[0].stage
+    over = over.replace("over", "on").replace("seed", "new seed") if is_rerun else over
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
     failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
     if len(ranked) == 1:
@@ -167,6 +170,8 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     elif len(known) < len(ranked):
         evidence += f" that have one, of {len(ranked):,}"
     evidence += f"; validation alone decides. Next: {known[1].label} with {spread_text(known[1].validation)}."
+    if is_rerun and key_of(searched[0].values) != key_of(best.values):
+        evidence += f" In the search it was {searched[0].label}, on the seeds that chose it."
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", evidence)
 
 
@@ -219,7 +224,11 @@ def _reruns(settings: Sequence[Setting]) -> list[Finding]:
 def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: Sequence[Setting]) -> Finding:
     # A sweep that went on after the rerun can have another best by now.
     is_best = before is ranked[0]
-    name = "the best" if is_best else before.label if len(reruns) > 1 else f"{before.label}, no longer the best,"
+    is_one = len(reruns) == 1
+    if is_best:
+        name = "the best" if is_one else "the best of the search"
+    else:
+        name = f"{before.label}, no longer the best," if is_one else before.label
     failed = f" {share(rerun.n_failed, len(rerun.runs))} of its new runs failed." if rerun.n_failed else ""
     if rerun.validation.mean is None:
         return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
@@ -232,7 +241,7 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
     if is_beaten:
         sentence += f" There {reruns[0].label} is better, with {spread_text(reruns[0].validation)}."
     evidence = "The seeds that chose it flatter it; its value on new seeds is the one to expect."
-    if len(reruns) == 1 and len(ranked) > 1:
+    if is_one and len(ranked) > 1:
         evidence += " With top=5 rerun_best.py runs the next ones on the same seeds, to compare them."
     return Finding("rerun", "caution" if is_beaten or failed else "result", sentence + failed, evidence)
 
@@ -244,6 +253,8 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     if len(ranked) < 2:
         return None
     is_single = len(sweep.objectives) == 1
+    if sweep.repetition != "seed":  # folds are tested by nothing, as `_folds` says
+        return None
     if _known_spread(sweep, settings, ranked) is None:
         # A search over seeds would choose the luckiest, and a comparison has its seeds in its settings.
         hints = {
@@ -253,8 +264,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
         hint = hints.get(str(sweep.asked.get("sweeper")), "Sweep over seed=range(0,5) too")
         # With several objectives there is no best to run once more, and of pooled runs no sweep to do it in.
         if is_single and not sweep.is_pooled:
-            directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
-            hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
+            hint += f", or run the best once more: {_rerun_command(sweep)} seeds=10"
         sentence = "How much the result depends on the seed is not known: the best settings ran on one seed each."
         return Finding("noise", "caution", sentence, f"A small difference between settings may be chance. {hint}.")
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
@@ -268,7 +278,14 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     on = " on new seeds" if ranked[0].stage == "rerun" and ranked[0].arm is None else ""
     told = f"{counted(len(close), 'setting')} cannot be told from the best{on}"
     sentence = f"{told}: run more seeds, or take the simplest."
+    # A search over seeds would choose the luckiest.
+    is_search = sweep.asked.get("sweeper") == "optuna" and not sweep.is_pooled
+    evidence += f". More seeds: {_rerun_command(sweep)} seeds=10 top=5" if is_search else ""
     return Finding("noise", "caution", sentence, f"By how much they are worse{or_better}: {evidence}.")
+
+
+def _rerun_command(sweep: SweepRecord) -> str:
+    return f"python scripts/rerun_best.py {shlex.quote(f'logs/sweeps/{printable(sweep.name)}')}"
 
 
 def _known_spread(sweep: SweepRecord, settings: Sequence[Setting], ranked: Sequence[Setting]) -> Spread | None:
@@ -294,7 +311,8 @@ def _close_to_best(
 def supported_best(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Setting]:
     """Returns the best setting of each data set that is told from all others by more than the noise of the seeds."""
     found = []
-    for those in by_data_set(settings).values() if len(sweep.objectives) == 1 else ():
+    is_judged = len(sweep.objectives) == 1 and sweep.repetition == "seed"
+    for those in by_data_set(settings).values() if is_judged else ():
         ranked = valued(judged(those))
         is_known = len(ranked) > 1 and _known_spread(sweep, those, ranked) is not None
         # Where a test could not show the difference, an interval that excludes 0 does not either.
@@ -348,7 +366,7 @@ def _mean_ranks(settings: Sequence[Setting]) -> Finding | None:
     short = f" So few data sets cannot show a difference: no p is below {number(least, 2)}." if least >= LEVEL else ""
     left_out = len({key for block in blocks for key in block}) - len(common)
     evidence = f"Mean ranks of {counted(len(common), 'setting')}: {listed(list(map(': '.join, ranks)))}. "
-    evidence += f"{counted(left_out, 'setting')} without a value on each are left out. " if left_out else ""
+    evidence += f"Left out: {counted(left_out, 'setting')} without a value on every data set. " if left_out else ""
     evidence += f"{test}: p {p_text(p)}.{short}"
     return Finding("mean_ranks", "result" if is_shown else "caution", sentence, evidence)
 
@@ -358,9 +376,10 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
         return None
     significant = [test for test in tests if test.corrected_p < LEVEL]
     n, n_tests = len(significant), len(tests)
-    pairs = max(test.result.n - test.result.n_equal for test in tests)
-    if not pairs:  # equal on every seed, as the finding on the best says
+    differing = [test for test in tests if test.result.n > test.result.n_equal]
+    if not differing:  # equal on every seed, as the finding on the best says
         return None
+    pairs = max(test.result.n - test.result.n_equal for test in differing)
     chance = "more than chance" if n else "more than chance can give"
     if not n and not any(test.can_decide for test in tests):
         few = f"{counted(pairs, 'paired seed')} {'is' if pairs == 1 else 'are'} too few for the signed-rank test"
@@ -369,7 +388,7 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
         sentence = f"On paired seeds, the difference is {'' if n else 'not '}{chance}."
     else:
         sentence = f"On paired seeds, {n or 'none'} of {n_tests} differences {'is' if n < 2 else 'are'} {chance}."
-    told = listed([_test(test) for test in significant or tests[:1]])
+    told = listed([_test(test) for test in significant or differing[:1]])
     least = f"With {counted(pairs, 'pair')} no p can be below {number(least_p(pairs), 2)}"
     evidence = f"{told}. Wilcoxon's signed-rank test, corrected by Holm over {counted(n_tests, 'comparison')}. "
     evidence += f"{least}{', before the correction' if n_tests > 1 else ''}."
@@ -410,7 +429,10 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
     choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
     groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
-    for setting in valued(of_stage(settings, "search")):
+    best = {(s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those)[:1]}
+    # Where reruns decide, their best comes first.
+    searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, key_of(s.values)) not in best)
+    for setting in searched:
         # The best learning rate of one optimizer says nothing about that of another.
         chosen = [f"{setting.names[n]}={value_text(setting.values[n])}" for n in choices if n in setting.values]
         own = groups.setdefault((setting.arm, setting.data_set), {})
@@ -420,11 +442,13 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
         for those in groups.values()
         for choice, ranked in list(those.items())[:MOST_GROUPS]
         for axis in axes.values()
+        if valued(ranked)
     ]
 
 
 def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, chosen: str) -> Finding | None:
-    having, best, name = [setting for setting in ranked if axis.name in setting.values], ranked[0], axis.name
+    name, best = axis.name, valued(ranked)[0]
+    having = [setting for setting in valued(ranked) if name in setting.values]
     if axis.choices or best not in having:
         return None
     # In a grid, those that differ in this parameter alone. Of two values the best one is always at an end.
@@ -447,6 +471,13 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     is_top = place >= high - margin
     # Below zero there is nothing to try. A place that is none compares with nothing.
     if not is_top and (not place <= low + margin or axis.value(low) == 0):
+        return None
+    # What has no value lies further out: larger values diverge, or are still to run.
+    lost = [setting for setting in ranked if name in setting.values and setting not in valued(ranked)]
+    if tried is not having:
+        lost = [s for s in lost if key_of({n: value for n, value in s.values.items() if n != name}) == others[best]]
+    lost_at = axis.places([setting.values[name] for setting in lost])
+    if (lost_at > place if is_top else lost_at < place).any():
         return None
     # Another one that is as good may lie within.
     equal = axis.places([setting.values[name] for setting in tried if setting.score == best.score])

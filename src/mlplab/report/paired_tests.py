@@ -77,8 +77,8 @@ def _pairs(settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
 
 def p_text(p: float) -> str:
     """Formats a p value with two significant digits, or as many more as tell it from `LEVEL`."""
-    exact = next(text for digits in range(2, 17) if (float(text := f"{p:.{digits}g}") < LEVEL) == (p < LEVEL))
-    return "below 0.0001" if p < 0.0001 else number(float(exact), 16)
+    digits = next(digits for digits in range(2, 18) if (float(f"{p:.{digits}g}") < LEVEL) == (p < LEVEL))
+    return "below 0.0001" if p < 0.0001 else number(p, digits)
 
 
 def least_p(n: int) -> float:

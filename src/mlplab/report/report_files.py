@@ -23,7 +23,7 @@ from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.report.sweep_charts import charts_of
 from mlplab.runs.files import remove_temporary_files, write_bytes
-from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, contenders, of_stage
+from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, judged, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
 
 STATES = (
@@ -143,7 +143,7 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
 
 def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Section]:
     """Collects the sections of the page that have any content, in their order."""
-    sweep, settings, ranked = analysis.sweep, analysis.settings, contenders(analysis.settings)
+    sweep, settings, ranked = analysis.sweep, analysis.settings, judged(analysis.settings)
     # With several objectives, or data sets, no setting is the best one.
     has_best = ranked and ranked[0].validation.values and len(sweep.objectives) == 1 and not sweep.data_sets
     command = "\n".join(commands(ranked[0], sweep.constants)) if has_best else ""

@@ -52,6 +52,9 @@ def value_text(value: Any) -> str:
 def spread_text(spread: Spread) -> str:
     """Formats mean and deviation, rounded to two digits of the deviation: `0.055 ± 0.035`; one value as it is."""
     mean, deviation = spread.mean, spread.deviation
+    # Such as a number of parameters.
+    if mean is not None and mean.is_integer() and not deviation and 1e4 <= abs(mean) < 1e15:
+        return f"{mean:,.0f}"
     # 0 has no logarithm, and so no first digit to round to.
     if mean is None or not deviation:
         return number(mean) + (" ± 0" if deviation == 0 else "")
