@@ -369,5 +369,9 @@ def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def files_of(analysis: SweepAnalysis) -> dict[str, str]:
     """Formats the tables that are written as files, by their names."""
     latex, markdown = leaderboard_texts(analysis)
-    plain = {"leaderboard.csv": leaderboard_csv(analysis), "runs.csv": runs_csv(analysis)}
-    return {**plain, "leaderboard.tex": latex, "leaderboard.md": markdown}
+    return {
+        "leaderboard.csv": leaderboard_csv(analysis),
+        "leaderboard.tex": latex,
+        "leaderboard.md": markdown,
+        "runs.csv": runs_csv(analysis),
+    }
