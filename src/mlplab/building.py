@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import FINDERS, require_compatible
-from mlplab.callbacks.trial_pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install, typed_overrides
 from mlplab.config.resolvers import without_secrets
@@ -45,7 +44,6 @@ from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import freeze
-from mlplab.parts import is_there
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.processes import environment_of
@@ -342,10 +340,6 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
             )
         if isinstance(callback, FINDERS):  # it has found its value before
             continue
-        if isinstance(callback, Pruning) and is_there("sweeps"):
-            from mlplab.sweeps.search.study import trial_of  # only a search needs it
-
-            callback.find_trial = trial_of
         if (is_job or not config.get("verbose", True)) and isinstance(callback, ProgressBar):
             callback.disable()
         callbacks.append(callback)

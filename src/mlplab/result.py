@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
-from mlplab.callbacks import Calibration, Checkpoints, LearningRateRange, NonFiniteGuard, OwnModule, Pruning
+from mlplab.callbacks import Calibration, Checkpoints, NonFiniteGuard, OwnModule
 from mlplab.callbacks.checkpoints import Best
 from mlplab.callbacks.pruned_weights import remove_masks
 from mlplab.config.paths import shortest
@@ -139,12 +139,10 @@ def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
         return f"diverged: {monitor} is not finite in epoch {trainer.current_epoch + 1}"
     if interruption.received:
         return "stopped"
-    pruning = _find(trainer, Pruning)
-    if pruning is not None and pruning.pruned_at is not None:
-        return f"pruned at validation {pruning.pruned_at}"
-    range_test = _find(trainer, LearningRateRange)
-    if range_test is not None and range_test.exploded_at is not None:
-        return f"the loss exploded at a learning rate of {range_test.exploded_at:.2g}"
+    # A callback may say why it has stopped the run.
+    told = [reason for one in callbacks if (reason := getattr(one, "stop_reason", None)) is not None]
+    if told:
+        return str(told[0])
     if stopped.keys() - {EarlyStoppingReason.NOT_STOPPED}:
         return "converged"
     if 0 <= trainer.max_steps <= trainer.global_step:  # -1 is no limit

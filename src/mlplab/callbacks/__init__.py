@@ -20,5 +20,4 @@ from mlplab.callbacks.progress import ProgressLine as ProgressLine
 from mlplab.callbacks.result_figures import Figures as Figures
 from mlplab.callbacks.status import Status as Status
 from mlplab.callbacks.training_curves import TrainingCurves as TrainingCurves
-from mlplab.callbacks.trial_pruning import Pruning as Pruning
 from mlplab.callbacks.weight_images import WeightImages as WeightImages
