@@ -47,8 +47,8 @@ from mlplab.optimization.parameter_groups import freeze
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.processes import environment_of
-from mlplab.runs.summary import tell
-from mlplab.trainer_settings import first_batch, keep_threads, misfit, use_threads
+from mlplab.runs.summary import print_if_verbose
+from mlplab.trainer_settings import first_batch, flag_error, set_threads_per_process, use_threads
 
 ROWS_TO_INITIALIZE_FROM = 10_000
 """Maximum of training rows for `initialize_from`: enough to know their statistics to about a hundredth."""
@@ -132,7 +132,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     own = loss.get("_target_") is not None
     objective = build_own_objective(loss, task, **counted) if own else build_objective(task=task, **loss, **counted)
     if task.kind == "regression" and loss.get("name") == "auto" and loss.get("label_smoothing"):
-        tell(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
+        print_if_verbose(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
     scheduler = build_scheduler(plain_values(config.scheduler))
     watched = scheduler.pop("monitor", None)  # of the user's own schedule
     good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
@@ -412,8 +412,8 @@ def build_trainer(
                 f"there are two of {twice}",
                 "leaving one of them out",
             ) from error
-        raise misfit("trainer must be given flags that fit", error, flags) from error
-    keep_threads(config, trainer)
+        raise flag_error("trainer must be given flags that fit", error, flags) from error
+    set_threads_per_process(config, trainer)
     # Configurations of earlier releases have no engine.
     is_own = not (isinstance(learner, Learner) and isinstance(data, DataModule))
     engine = OmegaConf.select(config, "engine.name", default="fast")

@@ -5,7 +5,7 @@ function. If only the function changes, leave this file alone: the edited functi
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3be7a2c220 build_trainer:bf660c3871",
+    "mlplab.building": "build_data:3be7a2c220 build_trainer:99cfa566b4",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:02ca3244d5 on_test_start:99fad4a3c0",
@@ -83,11 +83,11 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:6c145204bd",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:aedf6fc2a9",
+    "mlplab.result": "evaluate_best:e5d2b52046",
     "mlplab.sweeps.search.trial_pruning.Pruning": (
         "__init__:50ce3c9d50 _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:d3b0cc7702 "
         "on_validation_end:81d9f2b5db state_dict:a263f40c90 "
     ),
-    "mlplab.training": "_fit:1b7651aad3 train:8322ef2c4d",
+    "mlplab.training": "_fit:c7d13e5fae train:2e6221c578",
     "train": "main:fc9e5183a9",
 }

@@ -99,9 +99,9 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
 
 def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns the first hook of a step that may change the network; None if there is none."""
-    heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
+    overridden = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
     # The learner's own hook only seeds the step, and the fast loop calls it in any case.
-    unknown = [name for name in heard if name != "on_train_batch_start"]
+    unknown = [name for name in overridden if name != "on_train_batch_start"]
     # The user's own schedule may change anything between two steps.
     if overriding([learner], "lr_scheduler_step", pl.LightningModule):
         unknown.append("lr_scheduler_step")
