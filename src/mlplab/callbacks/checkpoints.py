@@ -88,6 +88,8 @@ class Checkpoints(Checkpoint):
         self._validated: dict[str, Tensor] = {}
         self._at_end: dict[str, Tensor] = {}
         self._loaded: dict[str, Any] | None = None
+        # The batch after which the run resumes, counted over all epochs.
+        self._resumed_after: int | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for other in trainer.checkpoint_callbacks:
@@ -102,6 +104,7 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._loaded is not None:
             saved, self._loaded = self._loaded, None
+            self._resumed_after = trainer.fit_loop.total_batch_idx
             trainer.callback_metrics.update(saved["resume"]["metrics"])
             # Here, as Lightning restores optimizers after `on_load_checkpoint`.
             for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=False):
@@ -152,7 +155,9 @@ class Checkpoints(Checkpoint):
 
     def on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
         """Writes the files if they are due. The loops call it wherever the state of the run is complete."""
-        if stopping or self.is_due(trainer):
+        # A state that was just loaded is on the disk already. By now, callbacks may have changed it as training began.
+        is_on_disk = self._resumed_after == trainer.fit_loop.total_batch_idx
+        if not is_on_disk and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
         if stopping:
             self._at_end = without_masks(_copy_of(pl_module))

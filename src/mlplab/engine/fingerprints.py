@@ -10,9 +10,9 @@ FINGERPRINTS = {
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:02ca3244d5 on_test_start:99fad4a3c0",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:a612f90ae0 _tell_best:4c49100e7e consider:14d68585c3 is_due:f963970d9e on_exception:8349126279 "
-        "on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_safe_point:b78922a407 on_save_checkpoint:72335ee0ae "
-        "on_train_end:659efa9b09 on_train_start:ef61eb02b3 on_validation_batch_start:6b7a39833c "
+        "__init__:d31b355ba9 _tell_best:4c49100e7e consider:14d68585c3 is_due:f963970d9e on_exception:8349126279 "
+        "on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_safe_point:74561121f7 on_save_checkpoint:72335ee0ae "
+        "on_train_end:659efa9b09 on_train_start:63af232548 on_validation_batch_start:6b7a39833c "
         "on_validation_end:dadf65726f write:a3bfb52d6d write_best:c76ea79008 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
