@@ -306,7 +306,7 @@ def _monitor_exists(config: DictConfig) -> None:
     # Several classifications are labels, which have other scores. The user's own module may log any names.
     if config.get("module") is None:
         own = [str(name) for name in config.get("metrics") or {}]
-        known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
+        known = direction_of("monitor", str(metric), None if isinstance(target, list) else task, own)
         if known:
             require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
     if mode is None:
