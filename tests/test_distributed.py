@@ -16,7 +16,7 @@ import torch
 from comparing import difference
 from launching import ROOT, Running, run_program, start_program
 
-from mlplab.building import keep_threads
+from mlplab.building import set_threads_per_process
 from mlplab.errors import UserError
 from mlplab.runs.processes import environment_of
 
@@ -189,7 +189,7 @@ def test_threads_are_shared_among_the_processes_of_a_machine(make_config: Any, m
         with monkeypatch.context() as patch:
             patch.delenv("OMP_NUM_THREADS", raising=False)
             torch.set_num_threads(8 if threads == "auto" else int(threads))
-            keep_threads(make_config(f"trainer.threads={threads}"), trainer)
+            set_threads_per_process(make_config(f"trainer.threads={threads}"), trainer)
             assert os.environ.pop("OMP_NUM_THREADS", None) == expected
             assert torch.get_num_threads() == int(expected or threads)
     torch.set_num_threads(before)

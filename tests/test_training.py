@@ -107,6 +107,12 @@ class Ending(Callback):
         trainer.should_stop = True
 
 
+class Telling(Ending):
+    """Ends the run, and says why."""
+
+    stop_reason = "the weights are small enough"
+
+
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 
@@ -119,6 +125,7 @@ EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
         # A second one beside the project's.
         ([f"+callbacks.mine={{_target_: {EARLY_STOPPING}, monitor: val/f1, min_delta: 9, patience: 1}}"], "converged"),
         ([f"+callbacks.mine._target_={__name__}.Ending"], "stopped by a callback"),
+        ([f"+callbacks.mine._target_={__name__}.Telling"], "the weights are small enough"),
     ],
 )
 def test_the_result_says_why_it_ended(train_run: Any, overrides: list[str], ended: str) -> None:

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import FINDERS, require_compatible
-from mlplab.callbacks.trial_pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install, typed_overrides
 from mlplab.config.resolvers import without_secrets
@@ -45,12 +44,11 @@ from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import freeze
-from mlplab.parts import is_there
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.processes import environment_of
-from mlplab.runs.summary import tell
-from mlplab.trainer_settings import first_batch, keep_threads, misfit, use_threads
+from mlplab.runs.summary import print_if_verbose
+from mlplab.trainer_settings import first_batch, flag_error, set_threads_per_process, use_threads
 
 ROWS_TO_INITIALIZE_FROM = 10_000
 """Maximum of training rows for `initialize_from`: enough to know their statistics to about a hundredth."""
@@ -134,7 +132,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     own = loss.get("_target_") is not None
     objective = build_own_objective(loss, task, **counted) if own else build_objective(task=task, **loss, **counted)
     if task.kind == "regression" and loss.get("name") == "auto" and loss.get("label_smoothing"):
-        tell(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
+        print_if_verbose(config, "note    loss.label_smoothing is of classes and labels: a regression has none")
     scheduler = build_scheduler(plain_values(config.scheduler))
     watched = scheduler.pop("monitor", None)  # of the user's own schedule
     good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
@@ -342,10 +340,6 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
             )
         if isinstance(callback, FINDERS):  # it has found its value before
             continue
-        if isinstance(callback, Pruning) and is_there("sweeps"):
-            from mlplab.sweeps.search.study import trial_of  # only a search needs it
-
-            callback.find_trial = trial_of
         if (is_job or not config.get("verbose", True)) and isinstance(callback, ProgressBar):
             callback.disable()
         callbacks.append(callback)
@@ -418,8 +412,8 @@ def build_trainer(
                 f"there are two of {twice}",
                 "leaving one of them out",
             ) from error
-        raise misfit("trainer must be given flags that fit", error, flags) from error
-    keep_threads(config, trainer)
+        raise flag_error("trainer must be given flags that fit", error, flags) from error
+    set_threads_per_process(config, trainer)
     # Configurations of earlier releases have no engine.
     is_own = not (isinstance(learner, Learner) and isinstance(data, DataModule))
     engine = OmegaConf.select(config, "engine.name", default="fast")

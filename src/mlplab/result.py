@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
-from mlplab.callbacks import Calibration, Checkpoints, LearningRateRange, NonFiniteGuard, OwnModule, Pruning
+from mlplab.callbacks import Calibration, Checkpoints, NonFiniteGuard, OwnModule
 from mlplab.callbacks.checkpoints import Best
 from mlplab.callbacks.pruned_weights import remove_masks
 from mlplab.config.paths import shortest
@@ -23,7 +23,7 @@ from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.run_reading import found_before
-from mlplab.runs.summary import log_result, tell
+from mlplab.runs.summary import log_result, print_if_verbose
 
 
 def evaluate_best(
@@ -65,7 +65,7 @@ def evaluate_best(
         is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
         test_metrics = test_best(trainer, learner, data) if is_tested else {}
     if is_tested and (missing := _without_test(learner, data)):
-        tell(config, f"note    no test: {missing}")
+        print_if_verbose(config, f"note    no test: {missing}")
     best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
         # A LightningModule of one's own may have no validation, and monitor a value of training.
@@ -114,7 +114,7 @@ def mark_finished(
     directory.end("finished", ended, **({"pruned": True} if ended.startswith("pruned") else {}))
 
 
-def objective_of(result: dict[str, Any]) -> float:
+def sweep_objective(result: dict[str, Any]) -> float:
     """Returns the best value of `monitor`, by which a sweep compares runs; NaN if there is none."""
     return math.nan if result["objective"] is None else float(result["objective"])
 
@@ -139,12 +139,10 @@ def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
         return f"diverged: {monitor} is not finite in epoch {trainer.current_epoch + 1}"
     if interruption.received:
         return "stopped"
-    pruning = _find(trainer, Pruning)
-    if pruning is not None and pruning.pruned_at is not None:
-        return f"pruned at validation {pruning.pruned_at}"
-    range_test = _find(trainer, LearningRateRange)
-    if range_test is not None and range_test.exploded_at is not None:
-        return f"the loss exploded at a learning rate of {range_test.exploded_at:.2g}"
+    # A callback may say why it has stopped the run.
+    told = [reason for one in callbacks if (reason := getattr(one, "stop_reason", None)) is not None]
+    if told:
+        return str(told[0])
     if stopped.keys() - {EarlyStoppingReason.NOT_STOPPED}:
         return "converged"
     if 0 <= trainer.max_steps <= trainer.global_step:  # -1 is no limit

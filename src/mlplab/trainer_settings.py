@@ -66,7 +66,7 @@ def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Modu
     torch.set_num_threads(threads)
 
 
-def keep_threads(config: DictConfig, trainer: pl.Trainer) -> None:
+def set_threads_per_process(config: DictConfig, trainer: pl.Trainer) -> None:
     """Sets the threads of each of several processes by `trainer.threads`; auto divides the cores of a machine.
 
     Sets OMP_NUM_THREADS, as Lightning would otherwise set the threads of the processes that it starts.
@@ -86,7 +86,7 @@ def first_batch(data: DataModule | OwnData) -> torch.Tensor:
     return features if data.batch_size == "full" else features[: data.batch_size]
 
 
-def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserError:
+def flag_error(requirement: str, error: Exception, flags: Iterable[str]) -> UserError:
     """Makes the error for trainer flags that Lightning rejects; suggests another value for the flag that it names."""
     reason = " ".join(str(error).split())
     # Lightning's messages often name several flags; the first one is usually the one at fault.

@@ -20,7 +20,7 @@ from mlplab.building import (
     build_loggers,
     build_trainer,
 )
-from mlplab.callbacks import GrantedPatience, History, Status
+from mlplab.callbacks import ConfiguredPatience, History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
@@ -30,7 +30,7 @@ from mlplab.errors import Diverged
 from mlplab.finders import find_values, set_found
 from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.own_module_building import build_module, for_own_module
-from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
+from mlplab.result import evaluate_best, mark_finished, sweep_objective, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.initial_weights import load_weights
 from mlplab.runs.interruption import Interruption, stop_on_signal
@@ -39,8 +39,8 @@ from mlplab.runs.processes import is_first
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
 from mlplab.runs.run_reading import found_before
-from mlplab.runs.summary import describe_after, describe_before, describe_profile, tell
-from mlplab.trainer_settings import misfit, require_device, silence_lightning
+from mlplab.runs.summary import describe_after, describe_before, describe_profile, print_if_verbose
+from mlplab.trainer_settings import flag_error, require_device, silence_lightning
 
 log = logging.getLogger("mlplab")
 
@@ -76,7 +76,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     watching: list[Callback] = [Status(directory.update), History(directory.path)]
     callbacks = [*for_own_module(config, data, learner), *build_callbacks(config)]
     if resume:  # the patience of early stopping may have been raised since the checkpoint
-        watching.append(GrantedPatience(callbacks))
+        watching.append(ConfiguredPatience(callbacks))
     trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner)  # type: ignore[attr-defined]
@@ -90,23 +90,23 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     stopping = stop_on_signal(end=partial(directory.end, "stopped"))
     with recording_run(directory), closing_trackers(loggers), stopping as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume, found=found)
-        tell(config, describe_before(data, learner, directory.path, resume=resume))
+        print_if_verbose(config, describe_before(data, learner, directory.path, resume=resume))
         if started is not None:
             log.info(started)
-            tell(config, started)
+            print_if_verbose(config, started)
         directory.begin_phase("fit")
         divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None
         result = evaluate_best(config, directory, trainer, learner, data, loggers, divergence, interruption)
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
-            tell(config, profile)
+            print_if_verbose(config, profile)
         curves = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
         # Lightning's own logger does not tell whether it has any points.
         has_curves = any(getattr(logger, "has_points", True) or resume for logger in curves)
-        tell(config, describe_after(result, directory.path, has_curves=has_curves))
+        print_if_verbose(config, describe_after(result, directory.path, has_curves=has_curves))
         # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
         mark_finished(directory, result, divergence, interruption)
-    return objective_of(result)
+    return sweep_objective(result)
 
 
 def _built(
@@ -137,7 +137,7 @@ def _fit(
             # weights_only: unpickling anything else could run code from a checkpoint that came from elsewhere.
             trainer.fit(learner, data.module, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
-        raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
+        raise flag_error("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
     except Diverged as divergence:
         return divergence
     return None

@@ -77,6 +77,7 @@ def test_a_name_that_hydra_lacks_is_refused() -> None:
         ("resume logs/runs/x", "resume=logs/runs/x"),
         ("optimizer.lr==0.1", "optimizer.lr=0.1"),
         ("seed=3,", "seed=3"),
+        ("x" * 300, "train.py --help"),  # longer than the name of a file may be
     ],
 )
 def test_a_word_that_does_not_parse_is_told_with_what_was_meant(

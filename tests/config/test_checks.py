@@ -90,6 +90,7 @@ REFUSED_TOGETHER = [
     (["+regularization.dropout=0.5"], "regularization must hold nothing but l1, l2, applies_to"),
     (["monitor=val/accuracy", "mode=min"], "mode must be max for monitor=val/accuracy"),
     (["data=diabetes", "monitor=val/accuracy", "mode=max"], "monitor must be one of val/loss, val/mse"),
+    (["monitor={a: 1}"], "monitor must be one of val/loss"),
     (["data.validation_fraction=0.5", "data.test_fraction=0.5"], "must leave rows for training"),
     (["+trainer.num_nodes=2", "model.normalization=batch"], "over several processes must share its statistics"),
     (["data.batch_size=1", "model.normalization=batch"], "at least two rows in a batch"),

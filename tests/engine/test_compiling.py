@@ -1,6 +1,7 @@
 """torch.compile: the same learning but for rounding, or one line that says why not."""
 
 import shutil
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -30,10 +31,11 @@ def test_a_compiled_run_learns_the_same_and_its_time_is_counted(
 ) -> None:
     if is_traced_only:
         eager(monkeypatch)
-    # Other processes to compile in would each import PyTorch first.
-    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     quick = ["data=iris", "trainer.max_epochs=3", "callbacks=minimal", "logger=none", "model.dropout=0"]
-    plain, compiled = train_run(*quick), train_run(*quick, "model.compile=true")
+    # Other processes to compile in would each import PyTorch first. By its own `patch`, as monkeypatch would delete the
+    # option afterwards.
+    with import_module("torch._inductor.config").patch(compile_threads=1):
+        plain, compiled = train_run(*quick), train_run(*quick, "model.compile=true")
     weights = [torch.load(r.directory / "checkpoints" / "last.ckpt", weights_only=True) for r in (plain, compiled)]
     for name, value in weights[0]["state_dict"].items():
         assert torch.allclose(weights[1]["state_dict"][name], value, atol=1e-5), name

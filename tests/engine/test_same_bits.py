@@ -197,6 +197,7 @@ def drawn(seed: int) -> dict[str, str]:
     drawn = dict(word.split("=", 1) for word in words)  # what comes later is what counts
     if drawn["optimizer"] == "lbfgs":
         drawn |= {"trainer.accumulate_grad_batches": "1", "trainer.gradient_clip_val": "null"}
+        drawn.pop("trainer.gradient_clip_algorithm", None)
     if drawn["data.batch_size"] == "1" and drawn["model.normalization"] == "batch":
         drawn["model.normalization"] = "layer"
     return drawn

@@ -100,6 +100,7 @@ def test_so_is_a_lock_or_a_log_that_waits_for_a_new_run(
 
 def test_a_link_within_the_run_is_its_own(run: Path) -> None:
     (run / "latest").symlink_to("checkpoints")
+    (run / "loop").symlink_to("loop")
     require_ordinary(run)
     require_ordinary(run / "none")
 

@@ -4,9 +4,9 @@ from mlplab.callbacks.averaging import ExponentialMovingAverage as ExponentialMo
 from mlplab.callbacks.averaging import StochasticWeightAverage as StochasticWeightAverage
 from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
+from mlplab.callbacks.configured_patience import ConfiguredPatience as ConfiguredPatience
 from mlplab.callbacks.flat_cosine import FlatCosine as FlatCosine
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
-from mlplab.callbacks.granted_patience import GrantedPatience as GrantedPatience
 from mlplab.callbacks.hidden_units import HiddenUnits as HiddenUnits
 from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History
@@ -20,5 +20,4 @@ from mlplab.callbacks.progress import ProgressLine as ProgressLine
 from mlplab.callbacks.result_figures import Figures as Figures
 from mlplab.callbacks.status import Status as Status
 from mlplab.callbacks.training_curves import TrainingCurves as TrainingCurves
-from mlplab.callbacks.trial_pruning import Pruning as Pruning
 from mlplab.callbacks.weight_images import WeightImages as WeightImages

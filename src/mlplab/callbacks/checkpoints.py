@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from torch.optim import Optimizer
 from mlplab.callbacks.frozen_parts import frozen_parts, restore_frozen_parts
 from mlplab.callbacks.own_module import OwnModule, of_validation
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
-from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import UserError
 from mlplab.runs.files import flushed_together
 from mlplab.runs.full_disk import explain_full_disk
@@ -90,11 +88,8 @@ class Checkpoints(Checkpoint):
         self._validated: dict[str, Tensor] = {}
         self._at_end: dict[str, Tensor] = {}
         self._loaded: dict[str, Any] | None = None
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # Validation and test have no safe points: they change nothing.
-        if stage == "fit":
-            loop_of(trainer).on_safe_point = partial(self._on_safe_point, trainer, pl_module)
+        # The batch after which the run resumes, counted over all epochs.
+        self._resumed_after: int | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for other in trainer.checkpoint_callbacks:
@@ -109,7 +104,8 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._loaded is not None:
             saved, self._loaded = self._loaded, None
-            restore_metrics(trainer, saved["resume"]["metrics"])
+            self._resumed_after = trainer.fit_loop.total_batch_idx
+            trainer.callback_metrics.update(saved["resume"]["metrics"])
             # Here, as Lightning restores optimizers after `on_load_checkpoint`.
             for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=False):
                 _restore_types(optimizer, state)
@@ -157,9 +153,11 @@ class Checkpoints(Checkpoint):
             place = f"epoch {self.best.epoch}, step {self.best.step}"
             log.info(f"{place}: {self.monitor} {self.best.score:.4g}, the best so far")
 
-    def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
-        # A state that was just loaded is on the disk already.
-        if not loop_of(trainer).is_as_loaded and (stopping or self.is_due(trainer)):
+    def on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
+        """Writes the files if they are due. The loops call it wherever the state of the run is complete."""
+        # A state that was just loaded is on the disk already. By now, callbacks may have changed it as training began.
+        is_on_disk = self._resumed_after == trainer.fit_loop.total_batch_idx
+        if not is_on_disk and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
         if stopping:
             self._at_end = without_masks(_copy_of(pl_module))
@@ -167,15 +165,15 @@ class Checkpoints(Checkpoint):
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Returns whether it is time to write the files."""
         waited = time.monotonic() - self._last_writing
-        loop = loop_of(trainer)
-        if loop.is_within_epoch:
+        is_within_epoch = trainer.fit_loop.epoch_progress.current.ready > trainer.current_epoch
+        if is_within_epoch:
             due = waited >= 2 * self._wait
         else:
-            due = waited >= self._wait or bool(self.every_n_epochs and loop.n_epochs_done % self.every_n_epochs == 0)
+            due = waited >= self._wait or bool(self.every_n_epochs and trainer.current_epoch % self.every_n_epochs == 0)
         if trainer.world_size == 1:
             return due
         # All processes must take part in writing, so the clock of the first decides for all.
-        if loop.is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
+        if is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
             return False
         return bool(trainer.strategy.broadcast(due))
 

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.callbacks.notes import tell
+from mlplab.callbacks.notes import print_note
 from mlplab.data.module import DataModule
 from mlplab.figures.function_figures import InputGrid
 from mlplab.learner import Learner
@@ -32,7 +32,7 @@ def grid_where_possible(
         return None
     reason = why_no_grid(trainer, pl_module)
     if reason is not None:
-        tell(f"callbacks.{name} draws nothing: {reason}")
+        print_note(f"callbacks.{name} draws nothing: {reason}")
         return None
     return grid_of(trainer.datamodule)  # type: ignore[attr-defined]
 

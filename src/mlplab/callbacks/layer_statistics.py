@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mlplab.callbacks.hidden_activations import recording_activations
 from mlplab.callbacks.histograms import log_histograms
 from mlplab.callbacks.network_outputs import evaluating
-from mlplab.callbacks.notes import has_time_to_draw, tell
+from mlplab.callbacks.notes import has_time_to_draw, print_note
 from mlplab.data.module import DataModule
 from mlplab.errors import counted
 from mlplab.figures.layer_figures import gradient_depth_figure
@@ -63,7 +63,7 @@ class LayerStatistics(Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, DataModule) or not isinstance(pl_module, Learner):
-            tell(f"callbacks.{NAME} logs nothing: it takes the project's own data and learner")
+            print_note(f"callbacks.{NAME} logs nothing: it takes the project's own data and learner")
             return
         weights = data.weights["train"]
         self._rows = tuple(map(spread, (*data.part("train"), *([] if weights is None else [weights]))))
@@ -92,7 +92,7 @@ class LayerStatistics(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for line in self.findings():
-            tell(line)
+            print_note(line)
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
         if not self._rows or trainer.global_step == self._last_step:

@@ -63,6 +63,12 @@ class LearningRateRange(Callback):
         self.exploded_at: float | None = None
         self._average, self._first, self._lowest = 0.0, 0.0, math.inf
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Returns why it has stopped the run, if it has."""
+        rate = self.exploded_at
+        return None if rate is None else f"the loss exploded at a learning rate of {rate:.2g}"
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n_batches = int(trainer.num_training_batches)
         limit = planned_steps(batches_per_epoch=n_batches, max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)

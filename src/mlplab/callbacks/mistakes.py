@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.callbacks.network_outputs import network_outputs
-from mlplab.callbacks.notes import tell
+from mlplab.callbacks.notes import print_note
 from mlplab.data.module import DataModule
 from mlplab.errors import counted
 from mlplab.figures.image_figures import mistakes_figure
@@ -41,7 +41,7 @@ class Mistakes(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         is_ours = isinstance(data, DataModule) and isinstance(pl_module, Learner)
         if not is_ours or data.image_shape is None or data.task.kind != "classification":
-            tell(
+            print_note(
                 f"callbacks.{NAME} draws nothing: {getattr(data, 'name', type(data).__name__)} has no images of classes"
             )
             return

@@ -7,7 +7,7 @@ from mlplab.errors import RunStopped
 log = logging.getLogger("mlplab")
 
 
-def tell(text: str) -> None:
+def print_note(text: str) -> None:
     """Prints a note, and writes it to train.log. Call it in the first of several processes only."""
     log.info(text)
     print(f"note    {text}", flush=True)

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from mlplab.callbacks.notes import tell
+from mlplab.callbacks.notes import print_note
 from mlplab.data.module import DataModule
 from mlplab.data.preprocessing import Standardize
 from mlplab.figures.unit_figures import MOST_UNITS, tiles_figure
@@ -45,12 +45,12 @@ class WeightImages(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         shape = data.image_shape if isinstance(data, DataModule) else None
         if shape is None:
-            tell(f"callbacks.{NAME} draws nothing: {getattr(data, 'name', type(data).__name__)} has no images")
+            print_note(f"callbacks.{NAME} draws nothing: {getattr(data, 'name', type(data).__name__)} has no images")
             return
         n_pixels = shape[0] * shape[1]
         first = next((module for module in pl_module.modules() if isinstance(module, nn.Linear)), None)
         if first is None or first.in_features != n_pixels:
-            tell(f"callbacks.{NAME} draws nothing: no torch.nn.Linear takes the {n_pixels} pixels")
+            print_note(f"callbacks.{NAME} draws nothing: no torch.nn.Linear takes the {n_pixels} pixels")
             return
         self._weight, self._shape = first.weight, shape
         preprocessor = data.preprocessor

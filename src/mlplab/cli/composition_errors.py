@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -187,7 +188,8 @@ def _meant_by(word: str, conf: Path) -> str:
     value = attached or value
     if word == "resume":
         return f"resume={value or 'logs/runs/NAME'}"
-    groups = [group.name for group in sorted(conf.iterdir()) if (group / f"{word.lower()}.yaml").is_file()]
+    # By os.path, as `Path.is_file` raises an error for a word that is too long for a name.
+    groups = [group.name for group in sorted(conf.iterdir()) if os.path.isfile(group / f"{word.lower()}.yaml")]
     if groups:
         return f"{groups[0]}={word.lower()}"
     with initialize_config_dir(str(conf), version_base="1.3"):

@@ -45,12 +45,8 @@ REQUIRED = {
 }
 """Required groups and values → an example."""
 
-KNOWN_KEYS = {
-    "engine": ("name",),
-    "regularization": ("l1", "l2", "applies_to", "max_norm"),
-    "augmentation": ("noise", "mixup", "shift"),
-}
-"""Group → its keys, for groups without a class whose signature defines them."""
+WITHOUT_CLASS = ("engine", "regularization", "augmentation")
+"""Groups without a class whose signature defines their keys: these are the keys that have rules."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
@@ -219,7 +215,8 @@ def _loss_fits_task(config: DictConfig) -> None:
 
 def _require_known_keys(config: DictConfig) -> None:
     """Refuses keys that nothing reads: a typing error would be ignored silently."""
-    for group, known in KNOWN_KEYS.items():
+    for group in WITHOUT_CLASS:
+        known = [key.removeprefix(f"{group}.") for key in RULES if key.startswith(f"{group}.")]
         for key, value in (config.get(group) or {}).items():
             if key not in known and not _is_in_conf(group, key):
                 name = f"{group}.{key}"
@@ -309,7 +306,7 @@ def _monitor_exists(config: DictConfig) -> None:
     # Several classifications are labels, which have other scores. The user's own module may log any names.
     if config.get("module") is None:
         own = [str(name) for name in config.get("metrics") or {}]
-        known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
+        known = direction_of("monitor", str(metric), None if isinstance(target, list) else task, own)
         if known:
             require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
     if mode is None:

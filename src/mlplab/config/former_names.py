@@ -7,6 +7,7 @@ NAMES: tuple[str, ...] = ("mlplab",)
 
 RENAMED = {
     "mlplab.callbacks.Divergence": "mlplab.callbacks.NonFiniteGuard",
+    "mlplab.callbacks.Pruning": "mlplab.sweeps.search.trial_pruning.Pruning",
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
     "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",

@@ -5,15 +5,15 @@ function. If only the function changes, leave this file alone: the edited functi
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3be7a2c220 build_trainer:bf660c3871",
+    "mlplab.building": "build_data:3be7a2c220 build_trainer:99cfa566b4",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:02ca3244d5 on_test_start:99fad4a3c0",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:a612f90ae0 _on_safe_point:a9d623b4c7 _tell_best:4c49100e7e consider:14d68585c3 is_due:e8847ae787 "
-        "on_exception:8349126279 on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_save_checkpoint:72335ee0ae "
-        "on_train_end:659efa9b09 on_train_start:83326160b8 on_validation_batch_start:6b7a39833c "
-        "on_validation_end:dadf65726f setup:c0f4e4ebc4 write:a3bfb52d6d write_best:c76ea79008 "
+        "__init__:d31b355ba9 _tell_best:4c49100e7e consider:14d68585c3 is_due:f963970d9e on_exception:8349126279 "
+        "on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_safe_point:74561121f7 on_save_checkpoint:72335ee0ae "
+        "on_train_end:659efa9b09 on_train_start:63af232548 on_validation_batch_start:6b7a39833c "
+        "on_validation_end:dadf65726f write:a3bfb52d6d write_best:c76ea79008 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:a7d9527687 _find_layers:c9b728d4c1 flush_logs:779eb73bc6 on_before_optimizer_step:56ce78d337 "
@@ -47,10 +47,6 @@ FINGERPRINTS = {
         "load_state_dict:2ccc7f443e on_exception:a03362fd08 on_load_checkpoint:5422c3ad4c "
         "on_save_checkpoint:8a01f5d9c9 on_train_batch_end:a639f652f1 on_train_batch_start:eed8b5a6b7 "
         "on_train_epoch_end:f5dd0dc43d on_train_start:04e72b70b8 state_dict:db765d84d4 "
-    ),
-    "mlplab.callbacks.trial_pruning.Pruning": (
-        "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
-        "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.data.batches.Batches": (
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
@@ -87,7 +83,11 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:6c145204bd",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:8f071362bf",
-    "mlplab.training": "_fit:1b7651aad3 train:8322ef2c4d",
+    "mlplab.result": "evaluate_best:e5d2b52046",
+    "mlplab.sweeps.search.trial_pruning.Pruning": (
+        "__init__:50ce3c9d50 _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:d3b0cc7702 "
+        "on_validation_end:81d9f2b5db state_dict:a263f40c90 "
+    ),
+    "mlplab.training": "_fit:c7d13e5fae train:2e6221c578",
     "train": "main:fc9e5183a9",
 }

@@ -47,8 +47,8 @@ class Hooks:
             name: (overriding(callbacks, name, Callback), overriding([self._module], name, pl.LightningModule))
             for name in names
         }
-        self._heard = {name: both for name, both in found.items() if any(both)}
-        self.callers = {name: self._caller(name, *both) for name, both in self._heard.items()}
+        self._overridden = {name: both for name, both in found.items() if any(both)}
+        self.callers = {name: self._caller(name, *both) for name, both in self._overridden.items()}
 
     def as_now(self) -> "Hooks":
         """Returns itself; or new `Hooks` if callbacks, or hooks set on objects, were added since."""
@@ -69,9 +69,9 @@ class Hooks:
             for owner in (*callbacks, self._module)
         ]
 
-    def is_heard(self, name: str) -> bool:
+    def is_overridden(self, name: str) -> bool:
         """Returns whether a hook is overridden anywhere."""
-        return name in self._heard
+        return name in self._overridden
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Calls a hook of the callbacks, then of the module; returns the module's value."""

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules import module as global_hooks_module
 
 from mlplab.callbacks.averaging import ExponentialMovingAverage, StochasticWeightAverage
+from mlplab.callbacks.checkpoints import Checkpoints
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.learning_rate_range import LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard
@@ -38,8 +39,8 @@ INPUTS = (PixelInputs, CategoryInputs)
 """Input layers that kernels and stacks support."""
 
 WATCHERS = (
-    ExponentialMovingAverage, GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, StochasticWeightAverage,
-    TrainingCurves,
+    Checkpoints, ExponentialMovingAverage, GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine,
+    StochasticWeightAverage, TrainingCurves,
 )  # fmt: skip
 """Callbacks of this project whose hooks in every step do not change the network."""
 
@@ -54,8 +55,8 @@ LIGHTNINGS_WATCHERS = (
 )
 """The same for `lightning.pytorch.callbacks`."""
 
-CALLBACK_DEFAULTS = tuple((name, getattr(pl.Callback, name)) for name in STEP_HOOKS)
-"""Hook of a step → its default, in callbacks that do not override it."""
+CALLBACK_DEFAULTS = {name: getattr(pl.Callback, name, None) for name in (*STEP_HOOKS, "on_safe_point")}
+"""Hook of a step, or after it → its default, in callbacks that do not override it; None where Lightning has none."""
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Attributes of a module that hold functions to call with its inputs, outputs or gradients."""
@@ -98,9 +99,9 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
 
 def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns the first hook of a step that may change the network; None if there is none."""
-    heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
+    overridden = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
     # The learner's own hook only seeds the step, and the fast loop calls it in any case.
-    unknown = [name for name in heard if name != "on_train_batch_start"]
+    unknown = [name for name in overridden if name != "on_train_batch_start"]
     # The user's own schedule may change anything between two steps.
     if overriding([learner], "lr_scheduler_step", pl.LightningModule):
         unknown.append("lr_scheduler_step")
@@ -109,10 +110,10 @@ def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         kind = type(callback)
         # Inlined for speed: `overriding` would bind each hook, and most callbacks have none.
-        is_set = not vars(callback).keys().isdisjoint(STEP_HOOKS)
+        is_set = not vars(callback).keys().isdisjoint(CALLBACK_DEFAULTS)
         hooks = [
             name
-            for name, default in CALLBACK_DEFAULTS
+            for name, default in CALLBACK_DEFAULTS.items()
             if getattr(kind, name, None) is not default or (is_set and name in vars(callback))
         ]
         if not hooks or (_is_lightnings_watcher(kind) and not is_set):
@@ -258,6 +259,8 @@ def functions_of_step() -> Iterator[Callable[..., Any]]:
 
 
 def functions_of_watchers() -> Iterator[Callable[..., Any]]:
-    """Yields the current hooks of this project's callbacks that every step calls."""
+    """Yields the current hooks of this project's callbacks that every step calls, or the loop after it."""
     for kind in WATCHERS:
-        yield from (getattr(kind, name) for name in STEP_HOOKS if getattr(kind, name) is not getattr(pl.Callback, name))
+        for name, default in CALLBACK_DEFAULTS.items():
+            if getattr(kind, name, None) is not default:
+                yield getattr(kind, name)

@@ -8,12 +8,13 @@ at safe points only:
 - between two epochs;
 - at the end of training, before `on_train_end`, which must not have run in a run that resumes.
 
-A resumed run starts there.
+A resumed run starts there. Callbacks that have a method `on_safe_point(trainer, pl_module, stopping)` are called there,
+with whether training ends.
 
 The classes are private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,7 +25,6 @@ from lightning.pytorch.loops.fit_loop import RestartStage, _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from torch import Tensor
 
 from mlplab.randomness import derive_seed, seed_all
 
@@ -48,11 +48,6 @@ def loop_of(trainer: pl.Trainer) -> "ResumableFitLoop":
     """Returns the loop of a trainer after `use_resumable_loops`."""
     assert isinstance(trainer.fit_loop, ResumableFitLoop)
     return trainer.fit_loop
-
-
-def restore_metrics(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> None:
-    """Puts metrics into `trainer.callback_metrics`, which returns a copy and has no setter."""
-    trainer._logger_connector._callback_metrics.update(metrics)
 
 
 def withdraw_overtaken_stop(trainer: pl.Trainer) -> None:
@@ -80,7 +75,6 @@ class ResumableFitLoop(_FitLoop):
     """Runs the epochs, with safe points within them, between them and after the last.
 
     Attributes:
-        on_safe_point: called whenever a checkpoint can be written, with whether training ends here.
         before_run: called when training begins, after Lightning has set its signal handlers.
         is_as_loaded: whether a checkpoint has been loaded and nothing has been done since.
         seed: for the generators, before the loader draws the order of an epoch; None leaves them alone.
@@ -91,7 +85,7 @@ class ResumableFitLoop(_FitLoop):
 
     def __init__(self, trainer: pl.Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs, max_epochs)
-        self.on_safe_point: Callable[[bool], None] | None = None
+        self._safe_point_hooks: list[Callable[..., None]] = []
         self.before_run: Callable[[], None] | None = None
         self.seed: int | None = None
         # Created here: a signal may set it while Lightning iterates over the attributes.
@@ -117,6 +111,8 @@ class ResumableFitLoop(_FitLoop):
 
     def run(self) -> None:
         self._is_shared = self.trainer.world_size > 1
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        self._safe_point_hooks = [one.on_safe_point for one in callbacks if hasattr(one, "on_safe_point")]
         if self.before_run is not None:
             self.before_run()
         # Discards an earlier SIGTERM, at which Lightning would end the epoch in the middle of a step.
@@ -169,8 +165,7 @@ class ResumableFitLoop(_FitLoop):
 
     def on_run_end(self) -> None:
         # Before the hooks: weight averaging then puts the averages into the network, from which no run can resume.
-        if self.on_safe_point is not None:
-            self.on_safe_point(True)
+        self._call_safe_point(stopping=True)
         super().on_run_end()
 
     def safe_point(self) -> None:
@@ -186,10 +181,13 @@ class ResumableFitLoop(_FitLoop):
         # All processes stop together, or the others would wait for this one for ever.
         if self._is_shared:
             stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
-        if self.on_safe_point is not None:
-            self.on_safe_point(stopping)
+        self._call_safe_point(stopping)
         if stopping:
             raise TrainingStopped
+
+    def _call_safe_point(self, stopping: bool) -> None:
+        for hook in self._safe_point_hooks:
+            hook(self.trainer, self.trainer.lightning_module, stopping)
 
 
 class ResumableEpochLoop(_TrainingEpochLoop):

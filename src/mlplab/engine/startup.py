@@ -208,16 +208,16 @@ def _replace_compiler() -> None:
         def left_alone(*given: Any, **by_name: Any) -> Any:
             return called(*given, **by_name)
 
-        def tell(module: Any) -> None:
+        def disable_now(module: Any) -> None:
             nonlocal called
             called = module.disable(function, *args, **options)
 
-        to_disable.append(tell)
+        to_disable.append(disable_now)
         return left_alone
 
-    def tell_all() -> None:
-        for tell in to_disable:
-            tell(sys.modules["torch._dynamo"])
+    def once_loaded() -> None:
+        for disable_now in to_disable:
+            disable_now(sys.modules["torch._dynamo"])
         settings: Any = import_module("torch._inductor.config")
         # PyTorch sets this option in the stand-in if determinism is asked for before the import.
         settings.deterministic = sys.modules["torch"].are_deterministic_algorithms_enabled()
@@ -226,7 +226,7 @@ def _replace_compiler() -> None:
     optimized = _IsCompiled("OptimizedModule", (), {})
     # Outside of a compiled program, breaking the graph does nothing.
     compiler = LazyModule(
-        "torch._dynamo", group, tell_all, disable=disable, graph_break=lambda: None, OptimizedModule=optimized
+        "torch._dynamo", group, once_loaded, disable=disable, graph_break=lambda: None, OptimizedModule=optimized
     )
-    settings = LazyModule("torch._inductor.config", group, tell_all, deterministic=False)
-    LazyModule("torch._inductor", group, tell_all, config=settings)
+    settings = LazyModule("torch._inductor.config", group, once_loaded, deterministic=False)
+    LazyModule("torch._inductor", group, once_loaded, config=settings)

@@ -88,7 +88,7 @@ class FastValidationLoop(_EvaluationLoop):
 
         # Modules that were in evaluation mode before, such as frozen ones, stay in it.
         modes = [(part, part.training) for part in trainer.lightning_module.modules()]
-        if hooks.is_heard("on_validation_model_eval"):
+        if hooks.is_overridden("on_validation_model_eval"):
             hooks.call("on_validation_model_eval")
         else:
             _set_evaluation_mode([part for part, _ in modes])
@@ -109,7 +109,7 @@ class FastValidationLoop(_EvaluationLoop):
         connector.log_eval_end_metrics(logged)
         hooks.call("on_validation_end")
         connector.reset_results()
-        if hooks.is_heard("on_validation_model_train"):
+        if hooks.is_overridden("on_validation_model_train"):
             hooks.call("on_validation_model_train")
         else:
             for part, mode in modes:

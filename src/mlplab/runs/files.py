@@ -113,8 +113,9 @@ def require_ordinary(directory: Path, *, deep: bool = True) -> None:
             except FileNotFoundError:  # a temporary file of the process that uses the directory
                 continue
             if stat.S_ISLNK(mode):
-                # A link that stays within the directory reaches nothing else.
-                if path.resolve().is_relative_to(whole):
+                # A link that stays within the directory reaches nothing else. By os.path, as `Path.resolve` raises an
+                # error for a link to itself before Python 3.13.
+                if Path(os.path.realpath(path)).is_relative_to(whole):
                     continue
                 what = f"a link to {os.readlink(path)}"
             elif stat.S_ISREG(mode):

@@ -47,6 +47,7 @@ def recording_run(directory: RunDirectory) -> Iterator[None]:
 
 def train_log(directory: Path) -> logging.FileHandler:
     """Opens the train.log of a run as a logging handler."""
+    log.propagate = False  # the command line prints errors on the terminal itself, also one of this file
     handler = logging.FileHandler(directory / LOG, encoding="utf-8", errors="backslashreplace")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is reported on the terminal
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -60,7 +61,6 @@ def logged(handler: logging.Handler) -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.propagate = False  # the command line prints errors on the terminal itself
     try:
         yield
     finally:

@@ -32,7 +32,7 @@ SLOWEST = 12
 """Number of a profile's actions to print; its file lists all."""
 
 
-def tell(config: DictConfig, text: str) -> None:
+def print_if_verbose(config: DictConfig, text: str) -> None:
     """Prints a message of the run, unless `verbose` is false."""
     if config.get("verbose", True):  # configurations of earlier releases have none
         print(text, flush=True)

@@ -26,6 +26,7 @@ from mlplab.objectives.objective import Objective
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.stacked.networks.stacked_optimizer import STACKABLE
 from mlplab.stacked.networks.stacked_tensors import named_tensors
+from mlplab.sweeps.search.trial_pruning import Pruning
 
 if TYPE_CHECKING:
     from mlplab.stacked.members.member import Member
@@ -53,8 +54,8 @@ OF_THE_SWEEP = {"sweep", "paths", "resume", "trust", "hydra"}
 
 CALLBACKS = (
     callbacks.Calibration, callbacks.Checkpoints, callbacks.Figures, callbacks.GradientNorms, callbacks.Histograms,
-    callbacks.History, callbacks.NonFiniteGuard, callbacks.ProgressLine, callbacks.Pruning, callbacks.Status,
-    callbacks.TrainingCurves, EarlyStopping,
+    callbacks.History, callbacks.NonFiniteGuard, callbacks.ProgressLine, callbacks.Status,
+    callbacks.TrainingCurves, EarlyStopping, Pruning,
 )  # fmt: skip
 """Callbacks that work for each member separately. Others would see a Trainer of many networks."""
 

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "sweep.name=search"]
 RATES = "optimizer.lr=tag(log,interval(1e-4,1e5))"
+PRUNING = "mlplab.sweeps.search.trial_pruning.Pruning"
 SEARCH = ["-m", "hydra/sweeper=optuna", "optimizer=sgd", RATES, *QUICK]
 
 Train = Callable[..., Done]
@@ -141,11 +142,14 @@ def test_trials_are_averaged_over_seeds_and_pruned_on_each(train: Train, tmp_pat
         "hydra.sweeper.sampler=random", "seed=5",
     ]  # fmt: skip
     assert train(*words, "hydra.sweeper.trials=2").status == 0
+    sweep = tmp_path / "sweeps" / "search"
+    written = (sweep / "sweep.json").read_text()
+    assert PRUNING in written
+    (sweep / "sweep.json").write_text(written.replace(PRUNING, "mlplab.callbacks.Pruning"))  # as 0.5.0 named it
     done = train(*words, "hydra.sweeper.trials=4")
     assert done.status == 0, done.stderr
     assert "[ 8/8] " not in done.stdout
     assert "[8/8] " in done.stdout
-    sweep = tmp_path / "sweeps" / "search"
     assert [job["values"]["seed"] for job in jobs_of(sweep)] == [5, 6] * 4
     trials = study_of(sweep).trials
     of_seeds = [study_of(sweep, f"search, seed {seed}").trials for seed in (5, 6)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -51,8 +50,6 @@ class MemberTrainerView:
         self.callbacks, self.loggers, self.datamodule = callbacks, loggers, data
         self.optimizers: list[Optimizer] = []
         self.callback_metrics: dict[str, Tensor] = {}
-        # `restore_metrics` writes to this.
-        self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
         self.should_stop = False
 
     def __getattr__(self, name: str) -> Any:

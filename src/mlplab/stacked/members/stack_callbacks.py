@@ -113,7 +113,6 @@ class StackCallbacks(Callback):
         for member in self.members:
             member.join(trainer, self.learner.write_optimizer)
             member.call("setup", stage=stage)
-        loop_of(trainer).on_safe_point = lambda stopping: self._on_safe_point(trainer, stopping)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for member in self.members:
@@ -236,7 +235,7 @@ class StackCallbacks(Callback):
 
     # At safe points, and at the end
 
-    def _on_safe_point(self, trainer: pl.Trainer, stopping: bool) -> None:
+    def on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
         is_within_epoch = loop_of(trainer).is_within_epoch
         # Members stop at the end of an epoch, after its validation.
         if not is_within_epoch:

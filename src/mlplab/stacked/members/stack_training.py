@@ -22,7 +22,7 @@ from mlplab.config.checks import check
 from mlplab.data.module import DataModule
 from mlplab.engine.resumable_loops import TrainingStopped
 from mlplab.errors import Diverged, RunStopped, is_disk_full
-from mlplab.result import evaluate_best, mark_finished, objective_of
+from mlplab.result import evaluate_best, mark_finished, sweep_objective
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.earlier_launch import begun_before
 from mlplab.runs.interruption import Interruption, stop_on_signal
@@ -178,7 +178,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
                 member.job.config, member.directory, trainer, member.learner, member.data, member.loggers, divergence,
                 interruption,
             )  # fmt: skip
-            member.job.objective = objective_of(result)
+            member.job.objective = sweep_objective(result)
             mark_finished(member.directory, result, divergence, interruption)
         for logger in member.loggers:
             logger.finalize("success")

@@ -20,7 +20,7 @@ from mlplab.sweeps.sweep import Sweep
 from mlplab.sweeps.sweep_progress import SweepProgress
 
 PRUNING = (
-    "+callbacks.search_pruning={_target_:mlplab.callbacks.Pruning,"
+    "+callbacks.search_pruning={_target_:mlplab.sweeps.search.trial_pruning.Pruning,"
     "directory:${paths.run},monitor:${monitor},mode:${mode}}"
 )
 """Override that gives the jobs of a search the callback which ends trials early."""

@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 
-class GrantedPatience(Callback):
+class ConfiguredPatience(Callback):
     """Replaces the patience that early stopping loads from a checkpoint; withdraws a stop that no longer follows.
 
     Args:

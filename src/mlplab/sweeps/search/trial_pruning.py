@@ -2,12 +2,13 @@
 
 import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+
+from mlplab.sweeps.search.study import trial_of
 
 log = logging.getLogger("mlplab")
 
@@ -15,8 +16,8 @@ log = logging.getLogger("mlplab")
 class Pruning(Callback):
     """Reports every validation to the search, and stops the run when the search says so.
 
-    Trials are compared at the same number of validations. Outside a search, and in a trial whose result the search
-    already has, it does nothing.
+    Trials are compared at the same number of validations. In a trial whose result the search already has, it does
+    nothing.
 
     Args:
         directory: of the run, within that of the search.
@@ -24,22 +25,24 @@ class Pruning(Callback):
         mode: `min` or `max`, of that value.
 
     Attributes:
-        find_trial: returns the trial of the run in a directory, or None; set when the run is built. A trial has
-            `report(value, validation)`, `should_prune()` and `reported`, the validations reported so far.
         pruned_at: number of the validation (from 1) at which the run was stopped.
     """
 
     def __init__(self, directory: str, monitor: str, mode: str) -> None:
         self.directory, self.monitor, self.mode = Path(directory), monitor, mode
-        self.find_trial: Callable[[Path], Any] = _no_trial
         self.pruned_at: int | None = None
         self._validations = 0
         self._trial: Any = None
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Returns why it has stopped the run, if it has."""
+        return None if self.pruned_at is None else f"pruned at validation {self.pruned_at}"
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # In one process only, or one validation would be counted several times.
         if trainer.is_global_zero:
-            self._trial = self.find_trial(self.directory)
+            self._trial = trial_of(self.directory)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -51,7 +54,7 @@ class Pruning(Callback):
         if trainer.strategy.reduce_boolean_decision(is_worse, all=False):
             self.pruned_at = self._validations
             trainer.should_stop = True
-            log.info(f"pruned at validation {self._validations}: other trials of the search did better")
+            log.info(f"{self.stop_reason}: other trials of the search did better")
 
     def _is_worse(self, value: float) -> bool:
         if not math.isfinite(value):
@@ -66,7 +69,3 @@ class Pruning(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._validations, self.pruned_at = state_dict["validations"], state_dict["pruned_at"]
-
-
-def _no_trial(directory: Path) -> None:
-    """Replaces `find_trial` in a run outside a search."""
