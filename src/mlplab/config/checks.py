@@ -151,7 +151,7 @@ def check_sweep(config: DictConfig) -> None:
         name = shown(without_secrets(config, ("name",))["name"])
         raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
-    if target is not None and config.get("module") is None:
+    if target is not None and not config.get("module"):
         own = [str(name) for name in config.get("metrics") or {}]
         require_metric("sweep.target.metric", target["metric"], target["mode"], None, own)
 
@@ -307,7 +307,7 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have other scores. The user's own module may log any names.
-    if config.get("module") is None:
+    if not config.get("module"):
         own = [str(name) for name in config.get("metrics") or {}]
         known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
         if known:
@@ -456,7 +456,7 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
 
 
 def _module_goes_with_the_rest(config: DictConfig) -> None:
-    if config.get("module") is not None and config.get("on_divergence") == "skip":
+    if config.get("module") and config.get("on_divergence") == "skip":
         # Only the project's own `optimizer_step` skips.
         raise UserError(
             "on_divergence must be stop or raise with a module of one's own", "on_divergence=skip", "on_divergence=stop"
