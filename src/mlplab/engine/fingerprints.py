@@ -85,9 +85,9 @@ FINGERPRINTS = {
         "__init__:bd037a0ea0 _mean_loss:f76432b228 compute:0e30c13702 reset:eb34d1018d update:f17b54952b "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:6c145204bd",
+    "mlplab.optimization.schedules": "build_schedule:129decc60e",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:8f071362bf",
-    "mlplab.training": "_fit:1b7651aad3 train:8322ef2c4d",
+    "mlplab.result": "evaluate_best:a13ade1a8c",
+    "mlplab.training": "_fit:1b7651aad3 train:f1f4a4861e",
     "train": "main:fc9e5183a9",
 }
