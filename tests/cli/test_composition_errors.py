@@ -77,6 +77,7 @@ def test_a_name_that_hydra_lacks_is_refused() -> None:
         ("help", "train.py --help"),
         ("resume logs/runs/x", "resume=logs/runs/x"),
         ("optimizer.lr==0.1", "optimizer.lr=0.1"),
+        ('notes=a:"b"', """'notes="a:\\"b\\""'"""),
         ("seed=3,", "seed=3"),
     ],
 )

@@ -199,7 +199,10 @@ def _quoted(value: str) -> str:
     """Quotes a value, or each value of a list, so that Hydra accepts any text."""
     if value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
-    return '"{}"'.format(value.strip("'\"").replace('"', r"\""))
+    for quote in "'\"":  # one around the whole value, not one that is part of it
+        if len(value) > 1 and value[0] == value[-1] == quote:
+            value = value[1:-1]
+    return '"{}"'.format(value.replace('"', r"\""))
 
 
 def _typed(override: Override) -> tuple[str, str]:
