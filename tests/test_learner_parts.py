@@ -220,6 +220,7 @@ def test_weights_start_from_another_run_as_far_as_they_fit(train_run: Any, capsy
     assert other.result["test"] == {}
     tested = train_run(*QUICK, f"start_from={first.directory / 'checkpoints' / 'best.ckpt'}", "train=false")
     assert tested.result["test"] == first.result["test"]
+    assert tested.result["validation"] == pytest.approx(first.result["validation"])
     assert (tested.result["steps"], tested.result["ended"]) == (0, "not trained")
     with pytest.raises(UserError, match="must have all weights"):
         train_run(*QUICK, "data=wine", f"start_from={first.directory}", "train=false")

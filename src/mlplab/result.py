@@ -172,7 +172,8 @@ def validation_of_best(
     if best is not None and not checkpoints.has_other_weights:
         return dict(best.metrics)
     metrics: dict[str, float] = {}
-    if _is_finite(learner) and trainer.enable_validation:
+    # Without training, `trainer.enable_validation` is false.
+    if _is_finite(learner) and trainer.limit_val_batches and _without("val", learner, data) is None:
         # Lightning logs to `trainer.loggers` whatever it validates.
         loggers = trainer.loggers
         if best is not None:

@@ -276,12 +276,13 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
             raise UserError(f"{group} must be one of conf/{group}", f"{group}={shown(node)}", f"{group}=null")
         for name, part in node.items():
             if part is not None and not (isinstance(part, DictConfig) and part.get("_target_")):
-                raise UserError(
-                    f"{group}.{name} must be null, or name what it builds",
-                    f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    # The only one that is chosen by its own group.
-                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
-                )
+                key, hint = f"{group}.{name}", f"{group}.{name}={{_target_: {example}}}"
+                if name == "averaging":  # the only one that is chosen by its own group
+                    hint = f"callbacks/averaging={part}"
+                elif isinstance(part, DictConfig):  # an experiment's options of a callback that is not chosen
+                    hint = f"{key}=null, or a choice of {group} that has it"
+                given = f"{key}={shown(without_secrets(config)[group][name])}"
+                raise UserError(f"{key} must be null, or name what it builds", given, hint)
 
 
 def _trainer_flags_are_known(config: DictConfig) -> None:

@@ -87,7 +87,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:129decc60e",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:a13ade1a8c",
+    "mlplab.result": "evaluate_best:9ac3f65ec8",
     "mlplab.training": "_fit:1b7651aad3 train:f1f4a4861e",
     "train": "main:fc9e5183a9",
 }
