@@ -11,11 +11,6 @@ skorch, Keras and JAX come with the extra `bench`; what is not installed is left
 each workload, once measured, on a page with a picture, as docs/benchmarks.md; what it has of others stays. S
 and S128, which take a fraction of a second, are trained three times as often as `rounds` says. S to T take
 about half an hour on two cores.
-
-K is a sweep of 1, 8, 32, 128 and 512 networks, each with a seed and a learning rate of its own, in at most three
-rounds: the time from the first to the last file, in a process that has imported what it needs. A stack and joblib have
-all cores; who trains one network after the other has one thread, and of the two large sweeps trains a part. K takes
-about fifteen minutes.
 """
 
 import json
@@ -31,20 +26,25 @@ from pathlib import Path
 from typing import Any
 
 from benchmarking.contestants import CONTESTANTS
-from benchmarking.many import MANY
-from benchmarking.report import figures_of, print_table, write_page
+from benchmarking.report import MANY, figures_of, print_table, write_page
 from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
 from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunFailed, UserError
+from mlplab.parts import is_there
 from mlplab.runs.files import write_bytes
 
+if is_there("sweeps"):
+    from benchmarking.many import HELP
+else:
+    HELP = ""
+
 EVERYBODY = {**CONTESTANTS, **MANY}
-ALL = [*(name for name, workload in WORKLOADS.items() if not workload.networks), "K"]
+SWEEPS = [name for name, workload in WORKLOADS.items() if workload.networks]
+ALL = [*(name for name in WORKLOADS if name not in SWEEPS), *(["K"] if SWEEPS else [])]
 """Workloads as they are typed; a single sweep, K32 for example, can be as well."""
 
-SWEEPS = [name for name, workload in WORKLOADS.items() if workload.networks]
 MOST_ROUNDS = 3
 """Most rounds of a sweep."""
 
@@ -251,4 +251,4 @@ if __name__ == "__main__":
         register_resolvers(ROOT)
         prepare(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]) if sys.argv[4] else None, int(sys.argv[5]))
         sys.exit(0)
-    sys.exit(run_script(main, OPTIONS, __doc__))
+    sys.exit(run_script(main, OPTIONS, f"{__doc__}{HELP}"))

@@ -168,16 +168,23 @@ def padded(rows: list[Tensor]) -> dict[str, Tensor]:
 class SequenceData(pl.LightningDataModule):
     """Sequences of unequal length; a batch is neither a tensor nor a pair."""
 
+    def __init__(self, n_sequences: Any = 40) -> None:
+        super().__init__()
+        self.n_sequences = n_sequences
+
+    def setup(self, stage: str) -> None:
+        self.n_validated = self.n_sequences // 2
+
     def _loader(self, n_rows: int, *, shuffle: bool = False) -> DataLoader[Any]:
         generator = torch.Generator().manual_seed(n_rows)
         rows = [torch.randn(3 + place % 5, generator=generator) for place in range(n_rows)]
         return DataLoader(rows, 8, shuffle=shuffle, collate_fn=padded)  # type: ignore[arg-type]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader(40, shuffle=True)
+        return self._loader(self.n_sequences, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(16)
+        return self._loader(self.n_validated)
 
 
 class OfSequences(pl.LightningModule):
@@ -199,6 +206,16 @@ class OfSequences(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class Silent(OfSequences):
+    """Logs nothing."""
+
+    def _loss(self, batch: Any) -> Tensor:
+        return self.layer(batch[0].unsqueeze(2))[1].mean()  # type: ignore[no-any-return]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._loss(batch)
 
 
 class NumberData(PictureData):

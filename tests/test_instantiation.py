@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from mlplab import instantiation
 from mlplab.errors import UserError
 from mlplab.instantiation import accepted_options, instantiate
+from mlplab.task import Task
 
 THIS = "mlplab.randomness.batch_order"
 
@@ -54,6 +55,8 @@ def given(**options: Any) -> dict[str, Any]:
     return options
 
 
+TASK = Task("regression", 3)
+
 NODES: dict[str, dict[str, Any]] = {
     "plain values": {"a": 1, "b": 0.5, "c": "text", "d": None, "e": True, "f": [1, [2, "x"], []]},
     "interpolations": {"a": "${other}", "b": "${other}/x", "c": "${list}", "d": "${.a}"},
@@ -77,10 +80,11 @@ def test_own_code_is_called_with_what_hydra_would_give_it(
     found, expected = [], []
     for results, own in ((expected, "no code "), (found, __name__)):
         monkeypatch.setattr(instantiation, "OWN", own)
-        result = instantiate("data", node, z=7)
+        result = instantiate("data", node, z=7, task=TASK)  # not a configuration, though a dataclass
         results.append(result() if kind == "more than a call" else result)
     assert found == expected
     assert [type(value) for value in found[0].values()] == [type(value) for value in expected[0].values()]
+    assert found[0]["task"] is expected[0]["task"] is TASK
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def test_the_runs_own_signed_configuration_names_code_as_well(
             ["data=breast_cancer", "+metrics.mcc={_target_: torchmetrics.MatthewsCorrCoef, task: binary}"],
             ["+scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingWarmRestarts", "+scheduler.T_0=5"],
             ["+scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "+scheduler.max_lr=0.01"],
+            [
+                "+scheduler._target_=torch.optim.lr_scheduler.SequentialLR",
+                "+scheduler.schedulers=[{_target_: torch.optim.lr_scheduler.LinearLR, _partial_: true}, "
+                "{_target_: torch.optim.lr_scheduler.ExponentialLR, _partial_: true, gamma: 0.9}]",
+                "+scheduler.milestones=[1]",
+            ],
             ["optimizer._partial_=false"],
         ),
     ],
@@ -116,6 +122,14 @@ def test_parts_of_pytorch_and_others_are_choices(train_run: Any, words: list[str
         (
             ["+scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "+scheduler.monitor=val/acuracy"],
             r"try scheduler\.monitor=val/accuracy",
+        ),
+        (
+            ["+metrics.kappa={_target_: torchmetrics.CohenKappa, num_clases: 3, task: multiclass}"],
+            r"try metrics\.kappa\.num_classes=3",
+        ),
+        (
+            ["~data", "+data._target_=own_parts.SequenceData", "+data.n_sequences=few"],
+            r"data must be set up by own_parts\.SequenceData without an error, but .*own_parts\.py, line",
         ),
         (["model.freeze=[hiden.0]"], r"got hiden\.0; try hidden\.0"),
         (["train=false"], "train=false must be given with the weights to test"),
@@ -172,6 +186,7 @@ def test_modules_and_data_of_ones_own_train_and_resume_to_the_same_bits(
     assert whole.result["objective"] == whole.objective < 10
     if monitor == "val_loss":
         assert whole.result["test"].keys() == {"test_loss"}
+        assert whole.result["validation"].keys() == {"val_loss"}  # without train/error, and train/loss
     train_run(*words, directory=tmp_path / "cut")
     train(composed(*words, "trainer.max_epochs=3", f"paths.run={tmp_path / 'cut'}"), resume=True)
     first, second = (
@@ -184,6 +199,8 @@ def test_modules_and_data_of_ones_own_train_and_resume_to_the_same_bits(
 def test_a_module_must_log_what_is_monitored(train_run: Any) -> None:
     with pytest.raises(UserError, match=r"it logs .*val_loss; try monitor=val_loss"):
         train_run(*QUICK, f"{MODULE}.Autoencoder")
+    with pytest.raises(UserError, match=r"it logs nothing; try self\.log\('val/loss', …\) in its validation_step"):
+        train_run(*QUICK, f"{MODULE}.Silent", "callbacks.training_curves=null")
 
 
 def test_a_checkpoint_of_a_module_is_not_applied_to_rows(train_run: Any) -> None:
@@ -203,6 +220,7 @@ def test_weights_start_from_another_run_as_far_as_they_fit(train_run: Any, capsy
     assert other.result["test"] == {}
     tested = train_run(*QUICK, f"start_from={first.directory / 'checkpoints' / 'best.ckpt'}", "train=false")
     assert tested.result["test"] == first.result["test"]
+    assert tested.result["validation"] == pytest.approx(first.result["validation"])
     assert (tested.result["steps"], tested.result["ended"]) == (0, "not trained")
     with pytest.raises(UserError, match="must have all weights"):
         train_run(*QUICK, "data=wine", f"start_from={first.directory}", "train=false")

@@ -194,9 +194,7 @@ def test_the_readme_lists_choices_that_exist_and_the_projects_experiments() -> N
     listed = {group: re.findall(r"[^,;]+", re.sub(r"\([^)]*\)", "", row)) for group, row in rows.items()}
     # Somebody's own choices need no line here. A part of several words is a remark.
     for group in (
-        path
-        for path in (ROOT / "conf").iterdir()
-        if path.name in rows and path.name not in ("model", "module", "local")
+        path for path in (ROOT / "conf").iterdir() if path.name in rows and path.name not in ("model", "local")
     ):
         named = {part.strip() for part in listed[group.name] if re.fullmatch(r"\w+", part.strip())}
         assert named

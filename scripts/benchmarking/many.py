@@ -19,13 +19,31 @@ from pathlib import Path
 from typing import Any
 
 from benchmarking.contestants import Arrays, Begin, Outcome, Train, best_loop, scikit_learn, skorch
+from mlplab.parts import is_there
 
 RATES = (0.0003, 0.001, 0.003, 0.01)
 """Learning rates, assigned to the networks of a sweep in turn."""
 
 
+HELP = """
+K is a sweep of 1, 8, 32, 128 and 512 networks, each with a seed and a learning rate of its own, in at most three
+rounds: the time from the first to the last file, in a process that has imported what it needs. joblib and a stack have
+all cores; who trains one network after the other has one thread, and of the two large sweeps trains a part. K takes
+about fifteen minutes.
+"""
+"""For scripts/benchmark.py."""
+
+PAGE = """
+K1 to K512 are sweeps of so many networks, each with a seed and a learning rate of its own, trained at most three times:
+from the first to the last file, in a process that has imported what it needs; µs are per network and step, and accuracy
+is the mean. joblib has all cores. A stack has all cores, too. The others train one network after the other in one
+thread, of K128 and K512 eight of them.
+"""
+"""For docs/benchmarks.md."""
+
 IMPORTED = (
-    "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.grid", "mlplab.stacked.stacks",
+    "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.grid",
+    *(["mlplab.stacked.stacks"] if is_there("stacked") else []),
     "torch.utils.tensorboard", "tensorboard.summary.writer", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "hydra_plugins.mlplab_plugins", "rich.live",
 )  # fmt: skip
@@ -114,7 +132,7 @@ def skorches(settings: dict[str, Any], arrays: Arrays) -> Train:
 
 
 MANY: dict[str, tuple[str, Callable[[dict[str, Any], Arrays], Train]]] = {
-    "stacked": ("hydra/launcher=stacked", stacked),
+    **({"stacked": ("hydra/launcher=stacked", stacked)} if is_there("stacked") else {}),
     "serial": ("this template, one by one", serial),
     "joblib": ("this template, joblib, 2 processes", joblib),
     "loops": ("best hand-written loop, one by one", loops),

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarking.contestants import CONTESTANTS
-from benchmarking.many import MANY
 from benchmarking.workloads import WORKLOADS
 from mlplab.errors import UserError, printable
+from mlplab.parts import is_there
 from mlplab.runs.files import write_bytes
+
+if is_there("sweeps"):
+    from benchmarking.many import MANY, PAGE
+else:
+    MANY, PAGE = {}, ""
 
 TITLES = {name: title for name, (title, _) in {**CONTESTANTS, **MANY}.items()}
 OURS = ("template", "template_plain", "template_own_step", "stacked")
@@ -40,20 +45,16 @@ where and in how many minutes that was. Machines differ, and a shared one is nev
 
 Each contestant has a process of its own. They train the same network on the same rows with the same batch size, Adam
 and number of epochs, one after the other, `rounds` (5) times over after a round that is not counted (S and S128,
-which take a fraction of a second, three times as often; K1 to K512 at most three times). "This template" is
-`python train.py` as it comes: TensorBoard, checkpoints, early stopping, validation with its scores after every epoch,
-and progress, all on and all counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at
-every step, Rich's bar, PyTorch's own collating. The loops, scikit-learn, skorch and Keras only train. The best loop
-has its tensors in memory, takes rows by `index_select`, uses the fused Adam and logs nothing.
+which take a fraction of a second, three times as often). "This template" is `python train.py` as it comes: TensorBoard,
+checkpoints, early stopping, validation with its scores after every epoch, and progress, all on and all counted.
+"Lightning in the usual style" does as much: torchmetrics and `self.log` at every step, Rich's bar, PyTorch's own
+collating. The loops, scikit-learn, skorch and Keras only train. The best loop has its tensors in memory, takes rows by
+`index_select`, uses the fused Adam and logs nothing.
 
 µs per step: the median. To the best loop: the median of the ratios in the same round, with the least and the most.
 First step: seconds from the start of the process until the first step is about to be made. Command: seconds from there
 until the result is known; for the template those of `python train.py`, to its end. Memory: the most the process had.
 Accuracy: on the test part.
-
-K1 to K512 are sweeps of so many networks, each with a seed and a learning rate of its own: from the first to the last
-file, in a process that has imported what it needs; µs are per network and step, and accuracy is the mean. The stack and
-joblib have all cores; the others train one network after the other in one thread, of K128 and K512 eight of them.
 """
 
 
@@ -113,13 +114,21 @@ def render(path: Path) -> None:
     measured = {name: kept[name] for name in WORKLOADS if name in kept}
     picture = path.with_suffix(".png").name
     text = HEAD.format(command=f"python scripts/benchmark.py page={shlex.quote(str(path))}", picture=picture)
+    text += _marked(PAGE, "sweeps") if PAGE else ""
     for name, part in measured.items():
-        text += f"\n## {name}: {WORKLOADS[name].title}\n\n{part['measured']}\n\n"
-        text += f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
-        text += "".join(f"| {TITLES[name]} | {' | '.join(_cells(row))} |\n" for name, row in part["figures"].items())
+        section = f"\n## {name}: {WORKLOADS[name].title}\n\n{part['measured']}\n\n"
+        section += f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
+        figures = part["figures"].items()
+        section += "".join(f"| {TITLES[who]} | {' | '.join(_cells(row))} |\n" for who, row in figures if who in TITLES)
+        text += _marked(section, WORKLOADS[name].part)
     (path.parent / "figures").mkdir(exist_ok=True)
     draw(path.parent / "figures" / picture, {name: part["figures"] for name, part in measured.items()})
     write_bytes(path, text.encode())
+
+
+def _marked(text: str, part: str | None) -> str:
+    """Puts text of a part between the marks by which scripts/leave_out.py takes it away."""
+    return text if part is None else f"\n<!-- begin {part} -->\n{text.lstrip()}<!-- end {part} -->\n"
 
 
 def _circumstances(settings: dict[str, Any], seconds: float) -> str:

@@ -29,13 +29,17 @@ def main(name: str, folder: Path, started: float) -> None:
 
     with quick_imports() if name in OURS else nullcontext():
         from benchmarking.contestants import CONTESTANTS
-        from benchmarking.many import MANY
         from benchmarking.workloads import read_arrays, read_settings
 
+        contestants = CONTESTANTS
+        if name not in CONTESTANTS:  # only a project with sweeps has others
+            from benchmarking.many import MANY
+
+            contestants = MANY
         settings = read_settings(folder)
         arrays = {} if name.startswith("template") else read_arrays(folder)  # it reads its data itself
         try:
-            train = {**CONTESTANTS, **MANY}[name][1](settings, arrays)
+            train = contestants[name][1](settings, arrays)
         except ModuleNotFoundError as error:
             answers.write(json.dumps({"missing": error.name}) + "\n")
             answers.flush()

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from mlplab.parts import is_there
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,17 +24,19 @@ class Workload:
         overrides: of the template's configuration.
         epochs: for a run of about a second.
         networks: that are trained, each with a seed and a learning rate of its own; 0 is a single run.
+        part: of the project that it needs; None if it needs none.
     """
 
     title: str
     overrides: tuple[str, ...]
     epochs: int
     networks: int = 0
+    part: str | None = None
 
 
 IMAGES = ("data=mnist", "model.hidden_dims=[256,128]", "data.validation_fraction=0.1")
 
-WORKLOADS = {
+_ALL = {
     "S": Workload("digits 64-128-64-10, batch 32", ("data=digits",), 20),
     "S128": Workload("digits 64-128-64-10, batch 128", ("data=digits", "data.batch_size=128"), 40),
     "M": Workload("60,000 images 784-256-128-10, batch 128", (*IMAGES, "data.batch_size=128"), 2),
@@ -41,12 +45,15 @@ WORKLOADS = {
         "table of 1,000,000 x 50 with categories, 128-64, batch 1024",
         ("data=table", "data.target=label", "data.task=classification", "data.batch_size=1024"),
         1,
+        part="tables",
     ),
     **{
-        f"K{k}": Workload(f"{k} networks 64-128-64-10 on digits, batch 32", ("data=digits",), 20, k)
+        f"K{k}": Workload(f"{k} networks 64-128-64-10 on digits, batch 32", ("data=digits",), 20, k, part="sweeps")
         for k in (1, 8, 32, 128, 512)
     },
 }
+
+WORKLOADS = {name: workload for name, workload in _ALL.items() if workload.part is None or is_there(workload.part)}
 
 MOST_TRAINED = 32
 """Networks that are trained of a larger sweep by those who train one after the other: enough to know the time."""

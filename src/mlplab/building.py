@@ -123,7 +123,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     own_metrics = plain_values(config.metrics) if config.get("metrics") else {}
-    if config.get("module") is None:  # the user's own module monitors what it logs
+    if not config.get("module"):  # the user's own module monitors what it logs
         require_metric("monitor", config.monitor, config.mode, task.kind, list(own_metrics))
     _require_defined_metrics(config, data)
     has_weights = any(weights is not None for weights in data.weights.values())

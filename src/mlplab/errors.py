@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import re
+import textwrap
 import traceback
 import unicodedata
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories of invisible characters: control, format, surrogate, private use, line and paragraph breaks."""
 
+
+LONGEST_MESSAGE = 300
+"""Maximum number of characters of somebody else's message within one of ours."""
 
 CLAUSE = re.compile(r"\S+ (is|has|holds|leads|lacks) ")
 """Matches the beginning of a statement about a file; the file's name may contain an equals sign."""
@@ -162,7 +166,8 @@ def _number_of(error: OSError) -> int | None:
 def described(error: BaseException) -> str:
     """Describes an error by its class and message, in one line."""
     try:
-        message = " ".join(str(error).split())
+        # PyTorch lists all signatures of a function, or all shapes of a network.
+        message = textwrap.shorten(str(error), LONGEST_MESSAGE, placeholder=" …")
     except Exception:  # a user's class may fail in its own __str__
         message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -129,7 +129,7 @@ def _key(config: DictConfig, finder: Callback) -> str:
             "batch_arg_name=batch_size",
         )  # fmt: skip
     names = [named] if named else ["lr", "learning_rate"]
-    if config.get("module") is not None:
+    if config.get("module"):
         options = _options_of(config, "module")
         own = next((one for one in names if one in options), None)
         if own is not None:

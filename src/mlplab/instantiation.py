@@ -9,9 +9,10 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra.utils
 import lightning.pytorch as pl
@@ -26,6 +27,9 @@ from mlplab.rules import shown
 
 # It logs each name that it does not find; the refusal says the same.
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+
+FOR_TRACEBACK = "HYDRA_FULL_ERROR=1 for the traceback"
+"""Hint for errors of the user's own code."""
 
 # User code may rely on what Hydra does with its arguments.
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
@@ -45,22 +49,58 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
             if str(getattr(function, "__module__", None)).startswith(OWN):  # not a name that its module merely imports
                 return functools.partial(function, **options) if node.get("_partial_") else function(**options)
         # Plain lists and dicts: PyTorch's and Lightning's classes do not take OmegaConf's.
-        return hydra.utils.instantiate(node, **arguments, _convert_="all")
+        if not arguments:
+            return hydra.utils.instantiate(node, _convert_="all")
+        # Hydra does not see the arguments: it would take a dataclass among them for a configuration.
+        function = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+        return functools.partial(function, **arguments) if node.get("_partial_") else function(**arguments)
     except (KeyboardInterrupt, RunStopped):
         raise
     except BaseException as failure:  # user code may raise anything, or call sys.exit
-        if options is None and isinstance(failure, Exception) and not isinstance(failure, InstantiationException):
+        if isinstance(failure, OmegaConfBaseException):
             raise
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
-        if isinstance(cause, UserError):
-            raise cause from None
-        # The last frame is where the error arose.
-        place = traceback.extract_tb(cause.__traceback__)[-1]
-        raise UserError(
-            f"{group} must be built by {node.get('_target_')} without an error",
-            f"{described(cause)} ({Path(place.filename).name}, line {place.lineno})",
-            "HYDRA_FULL_ERROR=1 for the traceback",
-        ) from cause
+        must = f"{group} must be built by {node.get('_target_')} without an error"
+        _refuse(must, cause, _meant_option(group, node) or FOR_TRACEBACK)
+
+
+@contextmanager
+def explain_own_code(requirement: str) -> Iterator[None]:
+    """Turns an error of the user's own code into a refusal.
+
+    Raises:
+        UserError: says which error arose in which file and line.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, RunStopped):
+        raise
+    except BaseException as error:  # it may raise anything, or call sys.exit
+        _refuse(requirement, error, FOR_TRACEBACK)
+
+
+def _refuse(requirement: str, cause: BaseException, hint: str) -> NoReturn:
+    if isinstance(cause, UserError):
+        raise cause from None
+    # The last frame is where the error arose.
+    place = traceback.extract_tb(cause.__traceback__)[-1]
+    given = f"{described(cause)} ({Path(place.filename).name}, line {place.lineno})"
+    raise UserError(requirement, given, hint) from cause
+
+
+def _meant_option(group: str, node: Any) -> str | None:
+    """Suggests the nearest name for an option that a `_target_` took only as one of any names."""
+    try:
+        parameters = parameters_of(hydra.utils.get_object(node["_target_"])) or {}
+    except Exception:  # it cannot be imported
+        return None
+    for name in node:
+        if str(name).startswith("_") or name in parameters:
+            continue
+        near = nearest_name(str(name), [one for one, p in parameters.items() if p.kind is not p.VAR_KEYWORD])
+        if near is not None:
+            return f"{group}.{near}={shown(node[name])}"
+    return None
 
 
 def _options_of_own(node: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:

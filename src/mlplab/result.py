@@ -64,7 +64,9 @@ def evaluate_best(
         # An interrupted run may be resumed, and the test part is to be used once.
         is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
         test_metrics = test_best(trainer, learner, data) if is_tested else {}
-    if is_tested and (missing := _without_test(learner, data)):
+    if can_be_evaluated and (missing := _without("val", learner, data)):
+        print_if_verbose(config, f"note    no validation, so the last weights count: {missing}")
+    if is_tested and (missing := _without("test", learner, data)):
         print_if_verbose(config, f"note    no test: {missing}")
     best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
@@ -168,7 +170,8 @@ def validation_of_best(
     if best is not None and not checkpoints.has_other_weights:
         return dict(best.metrics)
     metrics: dict[str, float] = {}
-    if _is_finite(learner) and trainer.enable_validation:
+    # Without training, `trainer.enable_validation` is false.
+    if _is_finite(learner) and trainer.limit_val_batches and _without("val", learner, data) is None:
         # Lightning logs to `trainer.loggers` whatever it validates.
         loggers = trainer.loggers
         if best is not None:
@@ -191,15 +194,16 @@ def test_best(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule
         learner.load_state_dict(best.weights)
     elif not _is_finite(learner):
         return {}
-    if _without_test(learner, data):
+    if _without("test", learner, data):
         return {}
     return _evaluated(trainer.test(learner, data.module, verbose=False))
 
 
-def _without_test(learner: pl.LightningModule, data: DataModule | OwnData) -> str | None:
-    """Returns why the user's own module or data cannot be tested; None if they can."""
+def _without(part: str, learner: pl.LightningModule, data: DataModule | OwnData) -> str | None:
+    """Returns why the user's own module or data cannot be tested, or validated; None if they can."""
+    step = "validation_step" if part == "val" else "test_step"
     parts: tuple[tuple[object, str, type], ...] = (
-        (learner, "test_step", pl.LightningModule), (data.module, "test_dataloader", pl.LightningDataModule),
+        (learner, step, pl.LightningModule), (data.module, f"{part}_dataloader", pl.LightningDataModule),
     )  # fmt: skip
     missing = [(part, name) for part, name, parent in parts if not is_overridden(name, part, parent)]
     return f"{type(missing[0][0]).__name__} has no {missing[0][1]}" if missing else None

@@ -100,8 +100,9 @@ SILENCED = (
     # Our batches come from memory, in an order drawn from the seed; advice on data loaders does not apply.
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
-    # The user's own LightningModule may skip the validation.
+    # The user's own modules may skip the validation; the run says so.
     ".*have no `validation_step`.*",
+    ".*have no `val_dataloader`.*",
     # Lightning warns of GradientAccumulationScheduler with an overridden `optimizer_step`; the learner's supports it.
     ".*overriding `LightningModule.optimizer_.*",
     # trainer.strategy=ddp with a single process has nothing to synchronise.

@@ -116,7 +116,7 @@ def _built(
     # Data before the network, as its widths and class weights follow from them.
     data = build_data(config, trained)
     data.setup()
-    if config.get("module") is None:
+    if not config.get("module"):
         return data, build_learner(config, data)
     # The user's own LightningModule brings its own steps, loss and optimizers.
     return data, build_module(config, data, build_learner)

@@ -1,4 +1,5 @@
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def test_a_name_that_hydra_lacks_is_refused() -> None:
         ("help", "train.py --help"),
         ("resume logs/runs/x", "resume=logs/runs/x"),
         ("optimizer.lr==0.1", "optimizer.lr=0.1"),
+        ('notes=a:"b"', """'notes="a:\\"b\\""'"""),
         ("seed=3,", "seed=3"),
         ("x" * 300, "train.py --help"),  # longer than the name of a file may be
     ],
@@ -112,7 +114,9 @@ def test_an_option_that_a_swept_choice_lacks_is_told_with_that_choice(
     assert str(told).startswith("optimizer.momentum must be an option of each choice, but optimizer=adam has none")
 
 
-@pytest.mark.parametrize("word", ["experiment=null", "experiment=null,circles", "debug=None", "scheduler=off"])
+@pytest.mark.parametrize(
+    "word", ["experiment=null", "experiment=null,circles", "debug=None", "scheduler=off", "module=null"]
+)
 def test_a_choice_of_nothing_is_called_none(word: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
     assert explain_composition_error(HydraException(), [word], root / "conf").hint == f"{word.partition('=')[0]}=none"
@@ -123,6 +127,20 @@ def test_an_option_that_no_choice_has_is_told_as_it_was_typed(root: Path, monkey
     words = of_each_choice(["-m", "optimizer=momentum,nesterov", "optimizer.momntum=0.5"], root / "conf")
     told = explain_composition_error(HydraException(), words[1:], root / "conf")
     assert (told.actual, told.hint) == ("optimizer.momntum=0.5", "optimizer.momentum=0.5")
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("module.latent=2", "+module.latent=2, if its _target_ takes it"), ("module.widht=2", "module.width=2")],
+)
+def test_an_option_that_a_file_of_ones_own_does_not_name_may_be_one_of_its_class(
+    word: str, hint: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    conf = tmp_path / "conf"
+    shutil.copytree(root / "conf", conf)
+    (conf / "module" / "own.yaml").write_text("_target_: own_parts.Autoencoder\nwidth: 3\n")
+    assert explain_composition_error(HydraException(), ["module=own", word], conf).hint == hint
 
 
 @pytest.mark.parametrize(

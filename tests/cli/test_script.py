@@ -67,6 +67,18 @@ def test_only_the_first_equals_sign_divides() -> None:
     assert parse_options(["run=a", "id=b=c=d"], OPTIONS)["id"] == "b=c=d"
 
 
+def test_the_latest_run_need_not_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlplab.cli.script.PROJECT", tmp_path)
+    runs, options = tmp_path / "logs" / "runs", {"run": Option("path")}
+    with pytest.raises(UserError, match="run=latest must find a run"):
+        parse_options(["run=latest"], options)
+    for name in ("2026-01-01", "2026-01-02"):
+        (runs / name / ".hydra").mkdir(parents=True)
+        (runs / name / ".hydra" / "config.yaml").touch()
+    (runs / "2026-01-03").mkdir()  # a folder that holds no run
+    assert parse_options(["run=latest"], options) == {"run": runs / "2026-01-02"}
+
+
 def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert parse_options(["run=~/runs"], OPTIONS)["run"] == Path("/home/somebody/runs")

@@ -123,8 +123,16 @@ def test_pages_and_settings_say_nothing_of_a_part_that_is_gone(rest: tuple[Path,
         text = blocks.sub(lambda m: m[0] if m[1] in ("bash", "text") else "", page.read_text(encoding="utf-8"))
         assert not (found := words.search(text)), f"{page.name}: {text[found.start() - 80 : found.end() + 80]}"
     for path in (folder / "conf").rglob("*.yaml"):
-        comments = re.findall(r"^\s*#.*", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        comments = re.findall(r"(?:^|\s)#.*", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert not words.search("\n".join(comments)), path
+
+
+def test_the_page_of_the_benchmark_has_the_workloads_that_can_be_measured(rest: tuple[Path, Path]) -> None:
+    folder, whole = rest
+    before, after = ((part / "docs" / "benchmarks.md").read_text(encoding="utf-8") for part in (whole, folder))
+    left = leave_out.parts_of(folder)
+    for title, part in (("## T:", "tables"), ("## K512:", "sweeps"), ("K1 to K512", "sweeps")):
+        assert (title in after) is (title in before and part in left)
 
 
 def test_settings_and_the_list_name_nothing_that_is_gone(rest: tuple[Path, Path]) -> None:

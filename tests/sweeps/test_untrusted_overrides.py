@@ -11,7 +11,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 PLAIN = [
     "-m", "--multirun", "optimizer=sgd,adam", "optimizer.lr='tag(log,interval(1e-5,1e-1))'", "seed='range(0,5)'",
-    "data=table", "data.path=/files/table.csv", "~callbacks.figures", "callbacks.early_stopping.patience=5,10",
+    "data=wine", "data.path=/files/table.csv", "~callbacks.figures", "callbacks.early_stopping.patience=5,10",
     "callbacks.early_stopping=null", "logger=none", "hydra/launcher=joblib", "hydra.launcher.n_jobs=-1",
     "hydra/sweeper=optuna", "hydra.sweeper.trials=15", "hydra.sweeper.arms={a:{optimizer:sgd}}", "sweep.name=study",
     "sweep.target={metric:val/accuracy,value:0.9,mode:max}",

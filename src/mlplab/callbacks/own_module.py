@@ -21,10 +21,14 @@ class OwnModule(Callback):
         monitor: the value that decides early stopping and the best checkpoint.
         seed: of the run.
         card: plain values to store beside the weights in `checkpoints/*.ckpt`.
+
+    Attributes:
+        validated: names of the values that the last validation has logged.
     """
 
     def __init__(self, monitor: str, seed: int, card: dict[str, Any]) -> None:
         self.monitor, self.seed, self.card = monitor, seed, card
+        self.validated: set[str] = set()
         self._sums: dict[str, Mapping[str, Tensor]] = {}
 
     def on_train_batch_start(
@@ -42,23 +46,25 @@ class OwnModule(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            results = trainer._results  # of the validation, which has not ended yet
+            self.validated = set(results.metrics(on_step=False)["callback"]) if results is not None else set()
             self._require_monitored(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.enable_validation:
+        # A module may log values of the test alone: without a validation, its last weights count.
+        if not trainer.enable_validation and trainer.callback_metrics:
             self._require_monitored(trainer)
 
     def _require_monitored(self, trainer: pl.Trainer) -> None:
         logged = [name for name in trainer.callback_metrics if not name.endswith("_step")]
         if self.monitor not in logged:
-            # Otherwise one of the same part; validation comes before training.
-            ranked = sorted(logged, key=lambda name: (name[:3] != self.monitor[:3], name.startswith("train")))
-            near = nearest_name(self.monitor.replace("/", "_"), logged) or next(iter(ranked), "val/loss")
-            found = f"it logs {', '.join(logged) or 'nothing'}"
+            # A value of the validation, if there is one.
+            fitting = [name for name in logged if name in self.validated] or logged
+            near = nearest_name(self.monitor.replace("/", "_"), fitting) or next(iter(fitting), None)
             raise UserError(
                 f"monitor={self.monitor} must be a value that the module logs",
-                found,
-                f"monitor={near}",
+                f"it logs {', '.join(logged) or 'nothing'}",
+                f"monitor={near}" if near else f"self.log('{self.monitor}', …) in its validation_step",
             )
 
     def on_save_checkpoint(
@@ -106,6 +112,10 @@ def _results(trainer: pl.Trainer) -> Any:
 
 
 def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values of the last validation: the learner's val/…; another module's, all but those of training."""
-    is_own = any(isinstance(callback, OwnModule) for callback in getattr(trainer, "callbacks", ()))
-    return {n: v for n, v in metrics.items() if (not n.startswith("train") if is_own else n.startswith("val/"))}
+    """Returns the values of the last validation: the learner's val/…; another module's, and the monitored one."""
+    own = next((one for one in getattr(trainer, "callbacks", ()) if isinstance(one, OwnModule)), None)
+    if own is None:
+        return {name: value for name, value in metrics.items() if name.startswith("val/")}
+    # When training has ended, the metrics are those of a validation alone.
+    names = own.validated if trainer.state.fn == "fit" else metrics.keys()
+    return {name: value for name, value in metrics.items() if name in {*names, own.monitor}}

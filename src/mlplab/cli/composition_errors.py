@@ -17,7 +17,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -167,7 +167,7 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
         try:
             loader = GlobalHydra.instance().config_loader()
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))  # each one parses
-            known = _unknown_choice(parsed) or _sweep_without_flag(parsed) or _unknown_key(parsed)
+            known = _unknown_choice(parsed) or _sweep_without_flag(parsed) or _unknown_key(parsed, conf)
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -201,7 +201,10 @@ def _quoted(value: str) -> str:
     """Quotes a value, or each value of a list, so that Hydra accepts any text."""
     if value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
-    return '"{}"'.format(value.strip("'\"").replace('"', r"\""))
+    for quote in "'\"":  # one around the whole value, not one that is part of it
+        if len(value) > 1 and value[0] == value[-1] == quote:
+            value = value[1:-1]
+    return '"{}"'.format(value.replace('"', r"\""))
 
 
 def _typed(override: Override) -> tuple[str, str]:
@@ -260,7 +263,7 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
     return None
 
 
-def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
+def _unknown_key(overrides: Sequence[Override], conf: Path) -> UserError | None:
     # The chosen groups determine the keys. In a sweep over a group, the first choice represents all.
     groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _choices(o.key_or_group) and _values(o)]
     keys = _keys_with(groups)
@@ -286,9 +289,9 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
         # Lightning has these flags, so suggesting the nearest name would mislead.
         if flag in CHOSEN_ELSEWHERE:
             return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])
-        hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
+        hint = _other_choice_with(key, value, conf) or (f"+{text}" if flag in TRAINER_FLAGS else None)
         if hint is None:
-            near = nearest_key(key, keys)
+            near = nearest_key(key, _options_beside(key, groups) or keys)
             # A nested group: `callbacks/averaging`.
             near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
             within = [
@@ -298,8 +301,20 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
                 f"one of {first_of(within, 8)}" if within else f"{command('train.py', '--help')}, which lists them all"
             )
             hint = f"{near}={value}" if near else others
+            if not near and _options_beside(key, groups):
+                hint = f"+{text}, if its _target_ takes it"
         return UserError("names on the command line must exist in the configuration", text, hint)
     return None
+
+
+def _options_beside(key: str, groups: list[str]) -> list[str]:
+    """Returns the options beside a key whose `_target_` names code of one's own, which may take more; else nothing."""
+    group = key.rpartition(".")[0]
+    node = OmegaConf.select(compose("config", overrides=groups), group) if group else None
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if target is None or str(target).startswith(("mlplab.", "torch.", "lightning.")):
+        return []
+    return [f"{group}.{name}" for name in node]  # type: ignore[union-attr]
 
 
 def _choice_without(key: str, overrides: Sequence[Override]) -> str | None:
@@ -347,18 +362,25 @@ def _keys_with(groups: list[str]) -> list[str]:
     return [*names, *_dotted_keys(OmegaConf.to_container(config, resolve=False))]
 
 
-def _other_choice_with(key: str, value: str) -> str | None:
+def _other_choice_with(key: str, value: str, conf: Path) -> str | None:
     """Suggests another choice of the group that has the key: `loss=cross_entropy loss.label_smoothing=0.1`."""
     *within, last = key.split(".")
     for group in ("/".join(within[:depth]) for depth in range(1, len(within) + 1)):  # `callbacks/averaging` is one too
         fitting = [
             choice
             for choice in _choices(group)
-            if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
+            # Composing takes a tenth of a second, so only where the file, or those that it begins with, may have it.
+            if re.search(rf"^(.*\b{re.escape(last)}|defaults):", _text_of(conf, group, choice), re.MULTILINE)
+            and key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
         ]
         if fitting:
             return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
     return None
+
+
+def _text_of(conf: Path, group: str, choice: str) -> str:
+    path = conf / group / f"{choice}.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else "defaults:"  # a plug-in's
 
 
 def _dotted_keys(node: Any, prefix: str = "") -> list[str]:

@@ -75,7 +75,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         name = str(given.pop("resume").value())
         if name == "latest" and not Path(name).exists():
             logs = given["paths.logs"].value() if "paths.logs" in given else conf.parent / "logs"
-            name = str(latest_run(Path(str(logs)).expanduser() / "runs"))
+            name = str(latest_run(Path(str(logs)).expanduser() / "runs", "resume"))
         if "train" in given and not given["train"].value():
             # A test would end the run, which may still go on.
             hint = f"train=false start_from={name}, which is a run of its own"

@@ -16,12 +16,14 @@ from typing import Any, NoReturn
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
 from mlplab.config.config_rules import nearest
 from mlplab.config.env_file import load_env_file
+from mlplab.config.paths import latest_run
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
 from mlplab.parts import is_there, require_part
 from mlplab.rules import Rule
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
+from mlplab.runs.trust import PROJECT
 
 # 2 is argparse's status for a wrong command line, 130 the shell's for Ctrl-C: 128 plus the signal's number.
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
@@ -79,6 +81,8 @@ class Option:
                 )
             return value
         path = Path(os.path.expanduser(text))  # a shell expands no ~ after "="
+        if name == "run" and text == "latest" and not path.exists():
+            path = latest_run(PROJECT / "logs" / "runs", name)
         return {"path": path, "paths": [path]}.get(self.kind, text)
 
 

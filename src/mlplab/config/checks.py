@@ -147,7 +147,7 @@ def check_sweep(config: DictConfig) -> None:
         name = shown(without_secrets(config, ("name",))["name"])
         raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
-    if target is not None and config.get("module") is None:
+    if target is not None and not config.get("module"):
         own = [str(name) for name in config.get("metrics") or {}]
         require_metric("sweep.target.metric", target["metric"], target["mode"], None, own)
 
@@ -273,12 +273,13 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
             raise UserError(f"{group} must be one of conf/{group}", f"{group}={shown(node)}", f"{group}=null")
         for name, part in node.items():
             if part is not None and not (isinstance(part, DictConfig) and part.get("_target_")):
-                raise UserError(
-                    f"{group}.{name} must be null, or name what it builds",
-                    f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    # The only one that is chosen by its own group.
-                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
-                )
+                key, hint = f"{group}.{name}", f"{group}.{name}={{_target_: {example}}}"
+                if name == "averaging":  # the only one that is chosen by its own group
+                    hint = f"callbacks/averaging={part}"
+                elif isinstance(part, DictConfig):  # an experiment's options of a callback that is not chosen
+                    hint = f"{key}=null, or a choice of {group} that has it"
+                given = f"{key}={shown(without_secrets(config)[group][name])}"
+                raise UserError(f"{key} must be null, or name what it builds", given, hint)
 
 
 def _trainer_flags_are_known(config: DictConfig) -> None:
@@ -304,7 +305,7 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have other scores. The user's own module may log any names.
-    if config.get("module") is None:
+    if not config.get("module"):
         own = [str(name) for name in config.get("metrics") or {}]
         known = direction_of("monitor", str(metric), None if isinstance(target, list) else task, own)
         if known:
@@ -453,7 +454,7 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
 
 
 def _module_goes_with_the_rest(config: DictConfig) -> None:
-    if config.get("module") is not None and config.get("on_divergence") == "skip":
+    if config.get("module") and config.get("on_divergence") == "skip":
         # Only the project's own `optimizer_step` skips.
         raise UserError(
             "on_divergence must be stop or raise with a module of one's own", "on_divergence=skip", "on_divergence=stop"

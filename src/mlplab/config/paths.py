@@ -108,15 +108,19 @@ def find_run(path: Path, key: str = "run") -> tuple[Path, Path]:
     )
 
 
-def latest_run(runs: Path) -> Path:
+def latest_run(runs: Path, key: str) -> Path:
     """Returns the directory of the latest run, by name.
+
+    Args:
+        runs: the folder of all runs.
+        key: the option that is `latest`, in messages.
 
     Raises:
         UserError: there is none.
     """
     begun = sorted(folder for folder in runs.glob("*") if (folder / ".hydra" / "config.yaml").is_file())
     if not begun:
-        raise UserError("resume=latest must find a run", f"{runs} has none", "resume=RUN with its directory")
+        raise UserError(f"{key}=latest must find a run", f"{runs} has none", f"{key}=RUN with its directory")
     return begun[-1]
 
 
@@ -133,7 +137,8 @@ def require_folder_of_run(path: Path, key: str) -> None:
     if path.is_dir():
         return
     folder = path.parent
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    # A folder without a run, or folders of them, such as docs/, would be a wrong hint.
+    names = sorted(entry.parent.name for entry in folder.glob("*/status.json"))
     near = nearest_name(path.name, names)
     found = f"{path} is a file" if path.is_file() else f"there is no {path}"
     hint = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"

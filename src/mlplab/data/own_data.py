@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from mlplab.errors import UserError
+from mlplab.instantiation import explain_own_code
 from mlplab.randomness import derive_seed, seed_all
 from mlplab.task import Task
 
@@ -68,8 +69,9 @@ class OwnData:
     def setup(self) -> None:
         """Prepares the training and the validation part."""
         seed_all(derive_seed(self.seed, "data"))
-        self.module.prepare_data()
-        self.module.setup("fit")
+        with explain_own_code(f"data must be set up by {self.origin['source']} without an error"):
+            self.module.prepare_data()
+            self.module.setup("fit")
 
     @property
     def batch_size(self) -> Any:
@@ -102,8 +104,9 @@ class OwnData:
 
     @functools.cached_property
     def _first_batches(self) -> dict[str, Any]:
-        loaders = {name: self._loader(name) for name in ("train", "val")}
-        return {name: next(iter(loader)) for name, loader in loaders.items() if loader is not None}
+        with explain_own_code(f"data must be read by {self.origin['source']} without an error"):
+            loaders = {name: self._loader(name) for name in ("train", "val")}
+            return {name: next(iter(loader)) for name, loader in loaders.items() if loader is not None}
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
         """Returns features and targets of the first batch of a part.

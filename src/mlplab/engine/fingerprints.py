@@ -81,13 +81,13 @@ FINGERPRINTS = {
         "__init__:bd037a0ea0 _mean_loss:f76432b228 compute:0e30c13702 reset:eb34d1018d update:f17b54952b "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:6c145204bd",
+    "mlplab.optimization.schedules": "build_schedule:129decc60e",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:e5d2b52046",
+    "mlplab.result": "evaluate_best:428dab6966",
     "mlplab.sweeps.search.trial_pruning.Pruning": (
         "__init__:50ce3c9d50 _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:d3b0cc7702 "
         "on_validation_end:81d9f2b5db state_dict:a263f40c90 "
     ),
-    "mlplab.training": "_fit:c7d13e5fae train:2e6221c578",
+    "mlplab.training": "_fit:c7d13e5fae train:93a51a0966",
     "train": "main:fc9e5183a9",
 }

@@ -52,5 +52,5 @@ def gradient_depth_figure(by_epoch: Sequence[tuple[int, Mapping[str, float]]], t
     axes.set(ylabel="root mean square of the gradient", xlabel="layer, from the inputs to the outputs")
     axes.set_title(title, fontsize=10, loc="left")
     style(axes)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, ncols=3, loc="outside lower center")  # no line is beneath it
     return figure

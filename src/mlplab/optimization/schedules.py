@@ -196,7 +196,12 @@ def build_own_schedule(
         filled["total_steps"] = total_steps + 1
     if "mode" in parameters and "mode" not in given and issubclass(_made_by(factory), ReduceLROnPlateau):
         filled["mode"] = mode
-    scheduler = factory(optimizer, **filled)
+    # The schedules within another, as of SequentialLR, take the same optimizer.
+    within = given.get("schedulers")
+    if isinstance(within, list):
+        filled["schedulers"] = [one(optimizer) if callable(one) else one for one in within]
+    # ChainedScheduler takes the optimizer behind these.
+    scheduler = factory(optimizer=optimizer, **filled) if "optimizer" in parameters else factory(optimizer, **filled)
     if not isinstance(scheduler, LRScheduler):
         raise UserError(
             "scheduler must be a schedule of learning rates", f"its _target_ built {type(scheduler).__name__}",

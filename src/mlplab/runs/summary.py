@@ -66,6 +66,7 @@ def data_and_model(data: DataModule | OwnData, model: nn.Module) -> list[str]:
     count = sum(parameter.numel() for parameter in model.parameters())
     if (isinstance(model, pl.LightningModule) and not isinstance(model, Learner)) or isinstance(data, OwnData):
         network = model.model if isinstance(model, Learner) else model
+        network = getattr(network, "network", network) if isinstance(model, Learner) else model
         return [
             f"data    {printable(data.name)}: {rows} rows to train/validate/test",
             f"model   {type(network).__name__}, {count:,} parameters",
