@@ -3,16 +3,20 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from comparing import difference
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
 from launching import SMALL, launch, run_program, start_program
+from omegaconf import OmegaConf
 from sweeps.test_launchers import until
 
 from hydra_plugins.mlplab_plugins import OwnLaunchers
 from mlplab.runs.run_reading import read_state
+from mlplab.sweeps import submitted_jobs
+from mlplab.sweeps.submitted_jobs import SubmittedJobs
 
 LOCAL = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"]
 LONG = [
@@ -61,6 +65,17 @@ def test_what_cannot_be_launched_is_refused_in_one_line(tmp_path: Path, words: l
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.parametrize(("cluster", "name"), [("slurm", "array_parallelism"), ("local", "n_jobs")])
+def test_as_many_run_at_once_as_a_search_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str, name: str
+) -> None:
+    monkeypatch.setattr(submitted_jobs.shutil, "which", lambda name: name)
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    settings = {name: 3, "submitit_folder": str(tmp_path)}
+    jobs = SubmittedJobs(None, config, SimpleNamespace(), cluster, settings)  # type: ignore[arg-type]
+    assert jobs.n_at_once == 3
 
 
 def test_without_its_package_the_launcher_says_how_to_install_it(tmp_path: Path) -> None:

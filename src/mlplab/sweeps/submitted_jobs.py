@@ -120,8 +120,7 @@ class SubmittedJobs:
             raise UserError(f"{choice} must find SLURM's commands", f"there is no {missing[0]} here", hint)
         self.settings = dict(settings)
         check_settings("hydra.launcher", self.settings)
-        # All jobs of a grid are handed to SLURM, which runs hydra.launcher.array_parallelism of them at a time.
-        self.n_at_once = LARGEST_ARRAY if self.is_slurm else jobs_at_once(settings)
+        self.n_at_once = jobs_at_once(settings)  # for a search, also the number of trials that it asks for
         self.settings.pop("n_jobs", None)
         self.folder = str(self.settings.pop("submitit_folder"))
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()
@@ -175,8 +174,10 @@ class SubmittedJobs:
         waiting = [name for name in jobs if name not in running]
         try:
             while waiting or running:
-                n_free = min(self.n_at_once - len(running), len(waiting))
-                # SLURM gets few large arrays; on this machine the next job begins when one ends.
+                # SLURM gets few large arrays, and itself runs hydra.launcher.array_parallelism of their jobs at a time;
+                # on this machine the next job begins when one ends.
+                most = LARGEST_ARRAY if self.is_slurm else self.n_at_once
+                n_free = min(most - len(running), len(waiting))
                 if n_free > 0 and (not self.is_slurm or n_free == len(waiting) or not running):
                     running |= self._submit({name: jobs[name] for name in waiting[:n_free]})
                     del waiting[:n_free]
