@@ -64,7 +64,7 @@ def test_options_are_refused_before_ray_is_started(
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (ValueError("no such\nargument"), "ray.init starts, but no such argument, for .*; try hydra.launcher.ray.init."),
+        (ValueError("no such\nargument"), "ray.init starts, but no such argument, for .*; try hydra.launcher"),
         (Exception("timed out"), "Ray must start, but timed out; try it again when this machine is less busy$"),
     ],
 )
