@@ -36,6 +36,9 @@ SUBDIRECTORY = "hydra.sweep.subdir="
 LARGEST_ARRAY = 1000
 """Jobs in one array: by default SLURM takes 1001."""
 
+TOO_OFTEN = "timed-out too many times"
+"""Part of submitit's last line in the log of a job that reached its time limit `max_num_timeout` times."""
+
 OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
     "TIMEOUT",
@@ -265,6 +268,7 @@ class SubmittedJobs:
 
         Raises:
             BrokenProcessPool: a process died.
+            RunFailed: the time limit leaves no time to train.
             RunStopped: a job was stopped, by its time limit for example.
         """
         states = {name: read_state(self.directory / name) for name in names}
@@ -272,12 +276,20 @@ class SubmittedJobs:
         stopped = {
             name: state for name, state in left.items() if state.name == "stopped" or not self._log(name).is_file()
         }
-        died = [name for name in left if name not in stopped]
-        for name in died:
-            said = _last_line(self._log(name).read_text(encoding="utf-8", errors="replace"))
+        died = {
+            name: _last_line(self._log(name).read_text(encoding="utf-8", errors="replace"))
+            for name in left if name not in stopped
+        }  # fmt: skip
+        late = [name for name, said in died.items() if TOO_OFTEN in said]
+        if late:
+            raise RunFailed(
+                f"a job must save something before its time limit, but {first_of(late, 3)} had not, however often "
+                f"started again; try hydra.launcher.timeout_min={2 * int(self.settings['timeout_min'])}"
+            )
+        for name, said in died.items():
             print(f"killed  {name}{f': {said}' if said else ''}; its log is {shortest(self._log(name))}")
         if died:
-            raise BrokenProcessPool(f"the process of {first_of(died, 3)} died")
+            raise BrokenProcessPool(f"the process of {first_of(list(died), 3)} died")
         if stopped:
             reason = next(iter(stopped.values())).reason.partition("; ")[0] or "cancelled before it began"
             raise RunStopped(
