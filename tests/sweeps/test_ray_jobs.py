@@ -37,7 +37,7 @@ def command(folder: Path, *words: str) -> list[str]:
 
 def ended(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(folder, *words), capture_output=True, text=True, timeout=300, check=False,
+        command(folder, *words), capture_output=True, text=True, timeout=900, check=False,
         env={**os.environ, **environment},
     )  # fmt: skip
 
