@@ -107,6 +107,8 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
         ("optimizer.momentum=tag(optimizer:momentm,choice(0.5,0.9))", "optimizer:momentum"),
         *slow(
             ("optimizer=adam,sdg", "optimizer=sgd"),
+            ("experiment=spirals,batch_size_study", "experiment=batch_size_study without others"),
+            ("experiment=optimizers_compared,spirals", "experiment=optimizers_compared without others"),
             ("optimizer.momentum=tag(optimizr:momentum,choice(0.5,0.9))", "optimizer"),
         ),
     ],

@@ -44,10 +44,19 @@ class Composer:
 
         Returns:
             The overrides that all jobs share, and what is swept.
+
+        Raises:
+            UserError: a value is itself a sweep, of which a job could train no more than one run.
         """
         # Of one name given twice the later counts, so what is typed replaces what conf/ has.
         swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
-        return [as_typed(override) for override in shared], [dimension_of(override) for override in swept]
+        dimensions = [dimension_of(override) for override in swept]
+        for word in [f"experiment={text}" for one in dimensions if one.name == "experiment" for text in one.texts]:
+            if self.loader.hydra_of_job(self.sweep, [word]).hydra.sweeper != self.sweep.hydra.sweeper:
+                raise UserError(
+                    "an experiment with a sweep of its own must stand alone", word, f"{word} without others"
+                )
+        return [as_typed(override) for override in shared], dimensions
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Composes the configuration of a job, without its `hydra` part."""
