@@ -104,7 +104,13 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
         pytest.param("optimizer.lr=0.1,-1", "optimizer.lr=", marks=pytest.mark.slow),
         pytest.param("seed=0,1 data.batch_size=1,0", "data.batch_size=", marks=pytest.mark.slow),
         pytest.param("seed=range(0,0)", "seed='range(0,3)'", marks=pytest.mark.slow),
-        *slow(("optimizer=adam,sdg", "optimizer=sgd")),
+        ("optimizer.momentum=tag(optimizer:momentm,choice(0.5,0.9))", "optimizer:momentum"),
+        *slow(
+            ("optimizer=adam,sdg", "optimizer=sgd"),
+            ("experiment=spirals,batch_size_study", "experiment=batch_size_study without others"),
+            ("experiment=optimizers_compared,spirals", "experiment=optimizers_compared without others"),
+            ("optimizer.momentum=tag(optimizr:momentum,choice(0.5,0.9))", "optimizer"),
+        ),
     ],
 )
 def test_a_mistake_in_a_sweep_is_refused_before_its_first_job(

@@ -141,6 +141,26 @@ def test_a_job_whose_process_is_killed_is_queued_once_more(slurm: Cluster, tmp_p
     require_same(tmp_path, never_stopped, 2)
 
 
+def test_what_a_job_of_higher_priority_preempts_goes_on_after_it(
+    slurm: Cluster, tmp_path: Path, never_stopped: Path
+) -> None:
+    sweep = start(slurm, tmp_path, *LONG, "seed=0")
+    words = " ".join([*LONG, "seed=1", f"paths.logs={tmp_path}"])
+    slurm.ask("sbatch", f"--output={tmp_path}/out", f"--wrap=srun {sys.executable} {ROOT}/train.py {words}")
+
+    def runs() -> list[Path]:
+        return [*jobs_of(tmp_path), *(path.parent for path in tmp_path.glob("runs/*/status.json"))]
+
+    until(lambda: len(runs()) == 2 and all((run / "checkpoints" / "last.ckpt").exists() for run in runs()))
+    slurm.ask("sbatch", "--partition=urgent", "--exclusive", f"--output={tmp_path}/urgent", "--wrap=sleep 1")
+    done = sweep.end()
+    assert (done.status, done.stderr) == (0, "")
+    until(lambda: not slurm.jobs())
+    for run, other in zip(runs(), jobs_of(never_stopped), strict=False):
+        assert [status(run)[name] for name in ("state", "resumed")] == ["finished", 1]
+        assert difference(run, other) == ""
+
+
 def test_a_run_in_a_batch_script_goes_on_in_its_directory(slurm: Cluster, tmp_path: Path) -> None:
     words = " ".join([*LONG, f"paths.logs={tmp_path}"])
     script = tmp_path / "job.sh"

@@ -29,6 +29,17 @@ def test_the_best_has_the_best_mean_and_not_the_luckiest_seed(tmp_path: Path) ->
     assert best.text == "val/loss 0.3 ± 0 over 3 seeds  lr=0.1"
 
 
+def test_settings_that_share_the_best_value_are_all_best(tmp_path: Path) -> None:
+    values = {"a": (0.1, 0.2), "b": (0.2, 0.1), "c": (0.1, 0.3), "d": (None, None)}
+    jobs = [
+        job(2 * place + seed, {"optimizer": name, "seed": seed}, one)
+        for place, (name, those) in enumerate(values.items())
+        for seed, one in enumerate(those)
+    ]
+    best = [one.text for one in rank_jobs(write_sweep(tmp_path, jobs)) if one.is_best]
+    assert best == [f"val/loss 0.150 ± 0.071 over 2 seeds  optimizer={name}" for name in "ab"]
+
+
 def test_each_data_set_has_a_best_and_a_front_several(tmp_path: Path) -> None:
     jobs = [job(n, {"data": data}, 0.1 * (n + 1)) for n, data in enumerate(("iris", "wine"))]
     ranked = rank_jobs(write_sweep(tmp_path / "a", jobs))

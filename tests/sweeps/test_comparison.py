@@ -229,7 +229,7 @@ def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], messa
         *slow(
             (["hydra.sweeper.only=[sgdd]"], r"try hydra.sweeper.only=[sgd]"),
             (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
-            (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
+            (["hydra.sweeper.seeds=null"], "must have seeds to judge on"),
             (["hydra.sweeper.only=[]"], "must be a list of arms"),
             (["hydra.sweeper.trials=null"], "trials must be a positive integer"),
             (["seed=3"], "must have its seeds in"),

@@ -38,7 +38,7 @@ def states(folder: Path) -> dict[str, str]:
     return found
 
 
-def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 300.0) -> None:
     began = time.monotonic()
     while not holds():
         assert time.monotonic() - began < seconds

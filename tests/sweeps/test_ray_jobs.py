@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def command(folder: Path, *words: str) -> list[str]:
 
 def ended(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(folder, *words), capture_output=True, text=True, timeout=300, check=False,
+        command(folder, *words), capture_output=True, text=True, timeout=900, check=False,
         env={**os.environ, **environment},
     )  # fmt: skip
 
@@ -58,6 +59,26 @@ def test_options_are_refused_before_ray_is_started(
     settings = {**SETTINGS, part: {**SETTINGS[part], **option}}
     with pytest.raises(UserError, match=f"hydra.launcher.ray.{part}.* must be .*{told}"):
         RayJobs(*[None] * 3, settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("no such\nargument"), "ray.init starts, but no such argument, for .*; try hydra.launcher"),
+        (Exception("timed out"), "Ray must start, but timed out; try it again when this machine is less busy$"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def init(**given: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray_jobs.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
+    with pytest.raises(UserError, match=told):
+        RayJobs(*[None] * 3, SETTINGS)._started()  # type: ignore[arg-type]
 
 
 class TestOnRay:

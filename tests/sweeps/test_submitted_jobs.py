@@ -2,17 +2,24 @@
 
 import os
 import signal
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from comparing import difference
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
 from launching import SMALL, launch, run_program, start_program
+from omegaconf import OmegaConf
 from sweeps.test_launchers import until
 
 from hydra_plugins.mlplab_plugins import OwnLaunchers
+from mlplab.errors import RunFailed
 from mlplab.runs.run_reading import read_state
+from mlplab.sweeps import submitted_jobs
+from mlplab.sweeps.submitted_jobs import SubmittedJobs
 
 LOCAL = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"]
 LONG = [
@@ -61,6 +68,31 @@ def test_what_cannot_be_launched_is_refused_in_one_line(tmp_path: Path, words: l
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "sweeps").exists()
+
+
+def submitted(cluster: str, folder: Path, **settings: Any) -> SubmittedJobs:
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    task = SimpleNamespace()
+    return SubmittedJobs(None, config, task, cluster, {**settings, "submitit_folder": str(folder)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("cluster", "name"), [("slurm", "array_parallelism"), ("local", "n_jobs")])
+def test_as_many_run_at_once_as_a_search_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str, name: str
+) -> None:
+    monkeypatch.setattr(submitted_jobs.shutil, "which", lambda name: name)
+    assert submitted(cluster, tmp_path, **{name: 3}).n_at_once == 3
+
+
+def test_a_time_limit_in_which_nothing_is_saved_is_told_as_such(tmp_path: Path) -> None:
+    jobs = submitted("local", tmp_path, n_jobs=2, timeout_min=1)
+    jobs._numbers = {"0_a": "12", "1_b": "13"}
+    for number, line in ((12, "UncompletedJobError: Job not requeued because: timed-out too many times."), (13, "")):
+        (tmp_path / f"{number}_0_log.err").write_text(f"Traceback\n{line}\n")
+    with pytest.raises(RunFailed, match=r"but 0_a had not, .*; try hydra.launcher.timeout_min=2$"):
+        jobs._require_done(["0_a", "1_b"])
+    with pytest.raises(BrokenProcessPool, match="the process of 1_b died"):
+        jobs._require_done(["1_b"])
 
 
 def test_without_its_package_the_launcher_says_how_to_install_it(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ def rank_jobs(directory: Path) -> list[RankedJobs]:
     """
     sweep = read_sweep(directory, with_curves=False)
     settings = settings_of(sweep)
-    best = [those[0] for those in by_data_set(contenders(settings)).values()]
+    # Several can have the same best value, such as an accuracy of 1.
+    ranked = by_data_set(contenders(settings)).values()
+    best = [setting for those in ranked for setting in those if setting.sort_key() == those[0].sort_key()]
     if len(sweep.objectives) > 1:
         best = pareto_front(contenders(settings), sweep.objectives)
     return [

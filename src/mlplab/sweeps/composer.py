@@ -4,10 +4,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_job_of_sweep
+from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
+from mlplab.rules import shown
 from mlplab.sweeps.job_loader import JobLoader
 from mlplab.sweeps.job_values import canonical
 from mlplab.sweeps.overrides import Dimension, as_typed, dimension_of, parse_overrides, split_swept
@@ -41,10 +44,19 @@ class Composer:
 
         Returns:
             The overrides that all jobs share, and what is swept.
+
+        Raises:
+            UserError: a value is itself a sweep, of which a job could train no more than one run.
         """
         # Of one name given twice the later counts, so what is typed replaces what conf/ has.
         swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
-        return [as_typed(override) for override in shared], [dimension_of(override) for override in swept]
+        dimensions = [dimension_of(override) for override in swept]
+        for word in [f"experiment={text}" for one in dimensions if one.name == "experiment" for text in one.texts]:
+            if self.loader.hydra_of_job(self.sweep, [word]).hydra.sweeper != self.sweep.hydra.sweeper:
+                raise UserError(
+                    "an experiment with a sweep of its own must stand alone", word, f"{word} without others"
+                )
+        return [as_typed(override) for override in shared], dimensions
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Composes the configuration of a job, without its `hydra` part."""
@@ -72,6 +84,9 @@ class Composer:
             shared: overrides of all jobs.
             dimensions: what is swept; those with tags have conditions of their own.
             when: name → other names on which it depends → their values with which it is swept.
+
+        Raises:
+            UserError: a condition asks for a name or a choice that there is not.
         """
         own = {dimension.name: dimension.when for dimension in dimensions if dimension.when}
         when = {name: {**own.get(name, {}), **when.get(name, {})} for name in (*own, *when)}
@@ -82,10 +97,34 @@ class Composer:
             for parent, allowed in condition.items():
                 if parent in swept_names or name not in swept_names:
                     undecided.setdefault(name, {})[parent] = allowed  # an unknown name is refused by space_of
-                elif canonical(self.value(shared, parent)) not in map(canonical, allowed):  # decided by the one value
+                    continue
+                self._require_condition(shared, name, parent, allowed)
+                if canonical(self.value(shared, parent)) not in map(canonical, allowed):  # decided by the one value
                     left_out.add(name)
         conditions = {name: condition for name, condition in undecided.items() if name not in left_out}
         return [dimension for dimension in dimensions if dimension.name not in left_out], conditions
+
+    def _require_condition(self, shared: Sequence[str], name: str, parent: str, allowed: Sequence[Any]) -> None:
+        """Refuses a condition that can never hold, as its name would be left out without a word."""
+        if self.loader.is_group(parent):
+            choices = self.loader.get_group_options(parent, ObjectType.CONFIG)
+            for value in allowed:
+                if value not in choices:
+                    raise UserError(
+                        f"a condition must ask for choices of {parent}, {', '.join(choices)}",
+                        f"{name} depends on {parent}={shown(value)}",
+                        f"{parent}:{nearest_name(str(value), choices) or choices[0]}",
+                    )
+            return
+        # Below a group another choice may have the name, such as optimizer.momentum.
+        top = parent.partition(".")[0]
+        config = self.compose(shared)
+        if top not in config:
+            near = nearest_name(top, list(map(str, config))) or "optimizer"
+            raise UserError(
+                "a condition must ask for values of a name that the configuration has", f"{name} depends on {parent}",
+                f"{near}{parent[len(top):]}",
+            )  # fmt: skip
 
     def value(self, overrides: Sequence[str], name: str) -> Any:
         """Looks up the value of a name, or the choice of a group, in the configuration of a job."""

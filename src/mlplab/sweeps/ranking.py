@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlplab.sweeps.sweep import Sweep
 
 MOST_SHOWN = 8
-"""Best settings in the terminal: one for each data set, or of a Pareto front."""
+"""Best settings in the terminal: of each data set those that no other is better than, or a Pareto front."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RankedJobs:
         arm: of a comparison.
         stage: as in sweep.json.
         data_set: on which they are ranked; empty if the sweep has one.
-        is_best: whether the sweep's result is this setting: the best on its data set, or on the Pareto front.
+        is_best: whether it is a result of the sweep: no other is better on its data set, or it is on the Pareto front.
         text: its value and name.
     """
 

@@ -144,12 +144,13 @@ class RayJobs:
                 socket.create_connection((host, int(port)), TRIED_SECONDS).close()
             ray.init(**{"log_to_driver": False, "logging_level": "error", **given})
         except (OSError, ValueError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
             raise UserError(
                 "hydra.launcher.ray.init must be arguments with which ray.init starts",
-                f"{reason}, for {', '.join(f'{name}={value}' for name, value in given.items())}",
+                f"{_in_a_line(error)}, for {', '.join(f'{name}={value}' for name, value in given.items())}",
                 "hydra.launcher.ray.init.address=null",
-            ) from None  # fmt: skip
+            ) from None
+        except Exception as error:  # the class of Ray's own error if its processes have not begun after half a minute
+            raise UserError("Ray must start", _in_a_line(error), "it again when this machine is less busy") from None
         return ray
 
     @contextmanager
@@ -166,6 +167,10 @@ class RayJobs:
                 with contextlib.suppress(Exception):
                     ray.cancel(reference, force=True)
             raise
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _run(sent: Sequence[Any], number: int, words: list[str], folder: str) -> float | tuple[str, int] | None:

@@ -36,6 +36,9 @@ SUBDIRECTORY = "hydra.sweep.subdir="
 LARGEST_ARRAY = 1000
 """Jobs in one array: by default SLURM takes 1001."""
 
+TOO_OFTEN = "timed-out too many times"
+"""Part of submitit's last line in the log of a job that reached its time limit `max_num_timeout` times."""
+
 OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
     "TIMEOUT",
@@ -120,8 +123,7 @@ class SubmittedJobs:
             raise UserError(f"{choice} must find SLURM's commands", f"there is no {missing[0]} here", hint)
         self.settings = dict(settings)
         check_settings("hydra.launcher", self.settings)
-        # All jobs of a grid are handed to SLURM, which runs hydra.launcher.array_parallelism of them at a time.
-        self.n_at_once = LARGEST_ARRAY if self.is_slurm else jobs_at_once(settings)
+        self.n_at_once = jobs_at_once(settings)  # for a search, also the number of trials that it asks for
         self.settings.pop("n_jobs", None)
         self.folder = str(self.settings.pop("submitit_folder"))
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()
@@ -175,8 +177,10 @@ class SubmittedJobs:
         waiting = [name for name in jobs if name not in running]
         try:
             while waiting or running:
-                n_free = min(self.n_at_once - len(running), len(waiting))
-                # SLURM gets few large arrays; on this machine the next job begins when one ends.
+                # SLURM gets few large arrays, and itself runs hydra.launcher.array_parallelism of their jobs at a time;
+                # on this machine the next job begins when one ends.
+                most = LARGEST_ARRAY if self.is_slurm else self.n_at_once
+                n_free = min(most - len(running), len(waiting))
                 if n_free > 0 and (not self.is_slurm or n_free == len(waiting) or not running):
                     running |= self._submit({name: jobs[name] for name in waiting[:n_free]})
                     del waiting[:n_free]
@@ -264,6 +268,7 @@ class SubmittedJobs:
 
         Raises:
             BrokenProcessPool: a process died.
+            RunFailed: the time limit leaves no time to train.
             RunStopped: a job was stopped, by its time limit for example.
         """
         states = {name: read_state(self.directory / name) for name in names}
@@ -271,12 +276,20 @@ class SubmittedJobs:
         stopped = {
             name: state for name, state in left.items() if state.name == "stopped" or not self._log(name).is_file()
         }
-        died = [name for name in left if name not in stopped]
-        for name in died:
-            said = _last_line(self._log(name).read_text(encoding="utf-8", errors="replace"))
+        died = {
+            name: _last_line(self._log(name).read_text(encoding="utf-8", errors="replace"))
+            for name in left if name not in stopped
+        }  # fmt: skip
+        late = [name for name, said in died.items() if TOO_OFTEN in said]
+        if late:
+            raise RunFailed(
+                f"a job must save something before its time limit, but {first_of(late, 3)} had not, however often "
+                f"started again; try hydra.launcher.timeout_min={2 * int(self.settings['timeout_min'])}"
+            )
+        for name, said in died.items():
             print(f"killed  {name}{f': {said}' if said else ''}; its log is {shortest(self._log(name))}")
         if died:
-            raise BrokenProcessPool(f"the process of {first_of(died, 3)} died")
+            raise BrokenProcessPool(f"the process of {first_of(list(died), 3)} died")
         if stopped:
             reason = next(iter(stopped.values())).reason.partition("; ")[0] or "cancelled before it began"
             raise RunStopped(
