@@ -53,11 +53,12 @@ def test_a_file_of_its_form_becomes_a_table(tmp_path: Path, name: str, text: str
 
 def test_the_ratio_is_the_geometric_mean_over_what_both_have() -> None:
     scores: Any = {
-        "diabetes": {"a": {"0": (50.0, 1.0), "1": (80.0, 1.0)}, "b": {"0": (100.0, 1.0)}},
+        "diabetes": {"a": {"0": (50.0, 8.0), "1": (80.0, 1.0)}, "b": {"0": (100.0, 1.0)}},
         "digits": {"a": {"0": (0.0, 1.0)}, "b": {"0": (4.0, 1.0)}},
         "iris": {"a": {"0": (50.0, 1.0)}, "b": {"0": (1.0, 1.0)}},
     }
     assert ratio(scores, "a", "b") == (pytest.approx((0.5 * 0.5 / 4) ** 0.5), 2)
+    assert ratio(scores, "a", "b", of_seconds=True) == (pytest.approx(8**0.5), 2)
     assert np.isnan(ratio(scores, "a", "c")[0])
 
 
@@ -93,9 +94,9 @@ def test_what_is_measured_is_not_measured_again_and_another_number_of_rows_begin
 
 def test_the_page_says_what_is_missing(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    write_comparison(page, 10, {"titanic": {"mlp": {"0": (1.0, 1.0)}}, "digits": {"tabm": {"0": (2.0, 1.0)}}})
+    write_comparison(page, 10, {"titanic": {"boosted_trees": {"0": (1.0, 1.0)}}, "digits": {"tabm": {"0": (2.0, 1.0)}}})
     assert "| titanic | 1.000 (1), 1.0 s | – |" in page.read_text()
-    assert "| **ratio** | 1.000 (1) | nan (0) |" in page.read_text()
+    assert "| **errors by boosted_trees** | 1.000 (1) | – |" in page.read_text()
     assert read_scores(page, 11) == {}
 
 
