@@ -196,7 +196,14 @@ def test_each_form_is_one_that_is_known() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_head_of_a_recipe_says_what_it_takes(root: Path, name: str) -> None:
     head = (root / "conf" / "experiment" / "published" / f"{name}.yaml").read_text(encoding="utf-8")
-    for word in ("Shows:", "Reaches:", "Takes:", "Source:", f"# Command:  python scripts/published.py {name} data="):
+    for word in (
+        "Shows:",
+        "Reaches:",
+        "Takes:",
+        "# File",
+        "Source:",
+        f"# Command:  python scripts/published.py {name} data=",
+    ):
         assert word in head
 
 
