@@ -164,6 +164,10 @@ def test_an_option_of_the_optimizer_that_is_left_open_is_not_taken_for_its_defau
         train_run("optimizer.lr=???")
 
 
+def test_gradients_are_clipped_in_mixed_precision(train_run: Any) -> None:
+    assert train_run(*QUICK, "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.1").result["epochs"] == 1
+
+
 def test_what_is_no_callback_is_refused_before_anything_is_written(train_run: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refusal:
         train_run("+callbacks.x={_target_:os.getcwd}", directory=tmp_path / "run")

@@ -29,13 +29,11 @@ OURS: dict[str, list[str]] = {
 
 CANDIDATES: dict[str, list[str]] = {
     "mlp": [],
-    "piecewise": ["model.numeric_embedding=piecewise"],
-    "piecewise_64": ["model.numeric_embedding=piecewise", "data.batch_size=64", "optimizer.lr=0.002"],
-    "piecewise_64_dropout": [
-        "model.numeric_embedding=piecewise",
-        "data.batch_size=64",
-        "optimizer.lr=0.002",
-        "model.dropout=0.1",
+    "mlp_embeddings": OURS["mlp_embeddings"],
+    "mlp_embeddings_128": [*OURS["mlp_embeddings"], "data.batch_size=128", "optimizer.lr=0.003"],
+    "mlp_embeddings_64": [*OURS["mlp_embeddings"], "data.batch_size=64", "optimizer.lr=0.002"],
+    "mlp_embeddings_64_dropout": [
+        *OURS["mlp_embeddings"], "data.batch_size=64", "optimizer.lr=0.002", "model.dropout=0.1",
     ],
     "periodic": ["model.numeric_embedding=periodic"],
     "quantile_normal": ["data.numeric_scaling=quantile_normal"],
@@ -44,7 +42,7 @@ CANDIDATES: dict[str, list[str]] = {
     "wide": ["model.hidden_dims=[256,256]"],
     "lr_0.003": ["optimizer.lr=0.003"],
     "decay": ["optimizer=adamw", "optimizer.weight_decay=0.1"],
-}
+}  # fmt: skip
 """Candidates for the defaults of `data=table`."""
 
 

@@ -294,9 +294,12 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
     options.pop("groups", None)
     accepted_options("optimizer", options)
     options["_partial_"] = True  # its parameters come later
-    is_sgd = options["_target_"] == "torch.optim.SGD"
-    if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
-        # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
+    precision = str(config.trainer.precision)
+    # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
+    loses_momentum = options["_target_"] == "torch.optim.SGD" and precision in ("bf16-true", "16-true")
+    # Lightning clips no gradients that a fused optimizer would still have to unscale.
+    cannot_clip = bool(config.trainer.gradient_clip_val) and precision in ("bf16-mixed", "16-mixed")
+    if options.get("fused") and (loses_momentum or cannot_clip):
         options["fused"] = False
     factory: OptimizerFactory = instantiate("optimizer", options)
     # Only its errors matter: Lightning builds the optimizer that trains, when the weights are on their device.

@@ -51,9 +51,12 @@ def test_the_page_keeps_the_rows_of_other_recipes_in_the_order_of_the_table(tmp_
     write_page(page, "adult_mlp", row(0.8578, 0.0002, 2))
     write_page(page, "california_mlp", row(0.5))
     write_page(page, "adult_mlp", row(0.8579, 0.0003, 3))
-    first, second = page.read_text(encoding="utf-8").splitlines()[-2:]
+    measured, _, others = page.read_text(encoding="utf-8").partition("## Not measured")
+    first, second = measured.splitlines()[-3:-1]
     assert "| 0.5000 | 1 | no | 12 | `python scripts/published.py california_mlp data=FOLDER seeds=1` |" in first
     assert "| 0.8579 ± 0.0003 | 3 | yes | 12 |" in second
+    assert "adult_mlp" not in others
+    assert "| concrete/data | `python scripts/published.py concrete data=FOLDER` |" in others
 
 
 def test_errors_of_images_are_shown_in_percent() -> None:
@@ -193,7 +196,14 @@ def test_each_form_is_one_that_is_known() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_head_of_a_recipe_says_what_it_takes(root: Path, name: str) -> None:
     head = (root / "conf" / "experiment" / "published" / f"{name}.yaml").read_text(encoding="utf-8")
-    for word in ("Shows:", "Reaches:", "Takes:", "Source:", f"# Command:  python scripts/published.py {name} data="):
+    for word in (
+        "Shows:",
+        "Reaches:",
+        "Takes:",
+        "# File",
+        "Source:",
+        f"# Command:  python scripts/published.py {name} data=",
+    ):
         assert word in head
 
 

@@ -13,7 +13,7 @@ from slow_cases import slow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import side_by_side  # scripts/ is no package of the project
-from publishing.comparison import ratio, read_scores, write_comparison
+from publishing.comparison import quotients, read_scores, write_comparison
 from publishing.contestants import OURS, THEIRS, train_contestant
 from publishing.tables import TABLES, Table, split_table
 
@@ -51,14 +51,18 @@ def test_a_file_of_its_form_becomes_a_table(tmp_path: Path, name: str, text: str
     assert {"target", "part"} <= set(found.columns)
 
 
-def test_the_ratio_is_the_geometric_mean_over_what_both_have() -> None:
+def test_the_ratio_is_the_geometric_mean_over_what_both_have(tmp_path: Path) -> None:
     scores: Any = {
-        "diabetes": {"a": {"0": (50.0, 1.0), "1": (80.0, 1.0)}, "b": {"0": (100.0, 1.0)}},
-        "digits": {"a": {"0": (0.0, 1.0)}, "b": {"0": (4.0, 1.0)}},
-        "iris": {"a": {"0": (50.0, 1.0)}, "b": {"0": (1.0, 1.0)}},
+        "diabetes": {"mlp": {"0": (50.0, 8.0), "1": (80.0, 1.0)}, "boosted_trees": {"0": (100.0, 1.0)}},
+        "digits": {"mlp": {"0": (0.0, 1.0)}, "boosted_trees": {"0": (4.0, 1.0)}},
+        "iris": {"mlp": {"0": (50.0, 1.0)}, "boosted_trees": {"0": (1.0, 1.0)}},
     }
-    assert ratio(scores, "a", "b") == (pytest.approx((0.5 * 0.5 / 4) ** 0.5), 2)
-    assert np.isnan(ratio(scores, "a", "c")[0])
+    assert quotients(scores, "mlp", "boosted_trees") == pytest.approx([0.5, 0.5 / 4])
+    assert quotients(scores, "mlp", "boosted_trees", of_seconds=True) == [8, 1]
+    assert quotients(scores, "mlp", "tabm") == []
+    page = tmp_path / "page.md"
+    write_comparison(page, 10, scores)
+    assert "| 0.250 ± 0.173 (2) |" in page.read_text()
 
 
 def test_what_is_measured_is_not_measured_again_and_another_number_of_rows_begins_anew(
@@ -93,9 +97,9 @@ def test_what_is_measured_is_not_measured_again_and_another_number_of_rows_begin
 
 def test_the_page_says_what_is_missing(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    write_comparison(page, 10, {"titanic": {"mlp": {"0": (1.0, 1.0)}}, "digits": {"tabm": {"0": (2.0, 1.0)}}})
+    write_comparison(page, 10, {"titanic": {"boosted_trees": {"0": (1.0, 1.0)}}, "digits": {"tabm": {"0": (2.0, 1.0)}}})
     assert "| titanic | 1.000 (1), 1.0 s | – |" in page.read_text()
-    assert "| **ratio** | 1.000 (1) | nan (0) |" in page.read_text()
+    assert "| **errors by boosted_trees** | 1.000 (1) | – |" in page.read_text()
     assert read_scores(page, 11) == {}
 
 
