@@ -21,7 +21,7 @@ def rank_jobs(directory: Path) -> list[RankedJobs]:
     settings = settings_of(sweep)
     # Several can have the same best value, such as an accuracy of 1.
     ranked = by_data_set(contenders(settings)).values()
-    best = [setting for those in ranked for setting in those if setting.sort_key() == those[0].sort_key()]
+    best = [setting for those in ranked for setting in those if setting.sort_key == those[0].sort_key]
     if len(sweep.objectives) > 1:
         best = pareto_front(contenders(settings), sweep.objectives)
     return [
