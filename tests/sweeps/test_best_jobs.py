@@ -58,3 +58,10 @@ def test_a_comparisons_best_is_an_arm_and_its_search_chooses_one_of_each(tmp_pat
     (best,) = [one for one in ranked if one.is_best]
     assert best.text.endswith("over 10 seeds  adam: optimizer=adam, lr=0.003")
     assert [one.arm for one in ranked if one.stage == "search"].count("sgd") == 12
+
+
+def test_several_reruns_decide_as_in_the_report(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n}, 0.1 + n) for n in range(2)]
+    jobs += [job(10 + 5 * n + s, {"a": n, "seed": s}, 0.3 - 0.1 * n, stage="rerun") for n in range(2) for s in range(3)]
+    (best,) = [ranked for ranked in rank_jobs(write_sweep(tmp_path, jobs)) if ranked.is_best]
+    assert (best.stage, best.numbers) == ("rerun", (15, 16, 17))

@@ -6,7 +6,15 @@ from pathlib import Path
 from mlplab.errors import UserError, counted, printable
 from mlplab.sweeps.ranking import RankedJobs
 from mlplab.sweeps.reading.formatting import spread_text
-from mlplab.sweeps.reading.ranked_settings import Setting, by_data_set, contenders, pareto_front, settings_of, valued
+from mlplab.sweeps.reading.ranked_settings import (
+    Setting,
+    by_data_set,
+    contenders,
+    judged,
+    pareto_front,
+    settings_of,
+    valued,
+)
 from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import RunRecord, SweepRecord
 
@@ -19,8 +27,8 @@ def rank_jobs(directory: Path) -> list[RankedJobs]:
     """
     sweep = read_sweep(directory, with_curves=False)
     settings = settings_of(sweep)
-    # Several can have the same best value, such as an accuracy of 1.
-    ranked = by_data_set(contenders(settings)).values()
+    # As in the report, several reruns decide. Several settings can have the same best value, such as an accuracy of 1.
+    ranked = by_data_set(judged(settings)).values()
     best = [setting for those in ranked for setting in those if setting.sort_key == those[0].sort_key]
     if len(sweep.objectives) > 1:
         best = pareto_front(contenders(settings), sweep.objectives)
@@ -54,7 +62,7 @@ def runs_of_best_setting(directory: Path) -> list[RunRecord]:
         UserError: the directory holds no sweep, or no setting has a value.
     """
     sweep = read_sweep(directory, with_curves=False)
-    ranked = valued(contenders(settings_of(sweep)))
+    ranked = valued(judged(settings_of(sweep)))
     if not ranked:
         raise UserError("the sweep must have a setting with a value", "it has none", "another sweep")
     return _by_value(sweep, ranked[0].runs)
