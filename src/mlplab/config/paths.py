@@ -138,7 +138,8 @@ def require_folder_of_run(path: Path, key: str) -> None:
         return
     folder = path.parent
     # A folder without a run, or folders of them, such as docs/, would be a wrong hint.
-    names = sorted(entry.parent.name for entry in folder.glob("*/status.json"))
+    marks = (entry for mark in ("status.json", ".hydra", "checkpoints") for entry in folder.glob(f"*/{mark}"))
+    names = sorted({entry.relative_to(folder).parts[0] for entry in marks})
     near = nearest_name(path.name, names)
     found = f"{path} is a file" if path.is_file() else f"there is no {path}"
     hint = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
