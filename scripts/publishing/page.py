@@ -13,9 +13,9 @@ What was published for a data set, and what the recipes of [conf/experiment/publ
 reach here. Each row is an ordinary sweep over seeds, which the command in it runs, goes on with, and writes into this
 page; `FOLDER` is where the data sets lie. The head of a recipe says in what it differs from its source.
 
-Ours is the mean ± one standard deviation over n seeds, on the test part, which chooses nothing; the head of a recipe says
-if an earlier one was tested, too. A published figure counts as reached if ours is at most one of our standard deviations
-worse. Seconds are those of one seed, the median; they are left out where other programs ran on the machine.
+Ours is the mean ± one standard deviation over n seeds, on the test part, which chooses nothing; the head of a recipe
+says if an earlier one was tested, too. A published figure counts as reached if ours is at most one of our standard
+deviations worse. Seconds are those of one seed, the median; they are left out where other programs ran on the machine.
 [side-by-side.md](side-by-side.md) compares our networks with those of others on the same splits.
 
 All is measured on two cores. A GPU would make the authors' own networks affordable: their TabM-mini for California, 32
