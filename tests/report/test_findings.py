@@ -130,6 +130,23 @@ def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> N
     assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "advice"),
+    [
+        ("model.dropout", [0.9, 0.1, 0.01], "try larger values."),
+        ("trainer.max_epochs", [100, 10, 1], "try larger values, up to 1000."),
+        ("data.batch_size", [4, 16, 64, 256], "try smaller values, down to 1."),
+        ("data.batch_size", [1, 8, 64], None),
+        ("data.batch_size", [1, 2, 3], None),
+    ],
+)
+def test_no_value_is_advised_that_would_be_refused(
+    tmp_path: Path, name: str, values: list[float], advice: str | None
+) -> None:
+    edge = findings(tmp_path, [job(n, {name: value}, 0.1 * (n + 1)) for n, value in enumerate(values)]).get("edge")
+    assert (edge.sentence.partition(": ")[2] if edge else None) == advice
+
+
 def test_a_setting_within_the_interval_of_the_best_is_told(tmp_path: Path) -> None:
     noise = [0.0, 0.05, -0.04, 0.03]
     jobs = [job(seed, {"a": 0, "seed": seed}, 0.5 + noise[seed]) for seed in range(4)]

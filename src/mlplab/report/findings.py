@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES
 from mlplab.errors import counted, printable
 from mlplab.report.charts import ParameterAxis, ends_of
 from mlplab.report.learning_curves import best_places, overfitting
@@ -44,6 +45,12 @@ EDGE, OUTER = 0.05, 0.25
 LEAST_VALUES, LEAST_TRIALS = 3, 10
 UNFINISHED = ("running", "waiting", "stopped", "cut off")  # states of runs that have not ended
 MOST_GROUPS = 3  # choices for which edges are looked for, those with the best settings
+# Rules of numbers that are swept, so that no value is proposed that would be refused.
+RULES_OF_NUMBERS = RULES | {
+    f"{group}.{name}": rule
+    for group, rules in (("model", MLP_RULES), ("optimizer", OPTIMIZER_RULES))
+    for name, rule in rules.items()
+}
 MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
 
@@ -469,8 +476,10 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     # Hardly any draw from an interval lies exactly at its end.
     margin = EDGE * (high - low) if "low" in space else 0.0
     is_top = place >= high - margin
-    # Below zero there is nothing to try. A place that is none compares with nothing.
-    if not is_top and (not place <= low + margin or axis.value(low) == 0):
+    is_whole, least = all(isinstance(value, int) for value in values), axis.value(low)
+    # Below zero, or a whole number of one, there is nothing to try. A place that is none compares with nothing.
+    is_least = least == 0 or (is_whole and least == 1 and (axis.is_log or not _is_allowed(name, 0)))
+    if not is_top and (not place <= low + margin or is_least):
         return None
     # What has no value lies further out: larger values diverge, or are still to run.
     lost = [setting for setting in ranked if name in setting.values and setting not in valued(ranked)]
@@ -492,13 +501,18 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     whose += f" on {printable(best.data_set)}" if best.data_set else ""
     whose += f" for {metric}" if len(sweep.objectives) > 1 else ""
     end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
-    further = axis.value(high) * 10 if is_top else axis.value(low) / 10
-    as_far_as = f", {direction} to {number(further)}" if axis.is_log else ""
+    further = axis.value(high) * 10 if is_top else least / 10
+    further = max(round(further), 1) if is_whole else further
+    as_far_as = f", {direction} to {number(further)}" if axis.is_log and _is_allowed(name, further) else ""
     near = ", ".join(f"{axis.texts[b]}: {number(best_of[b])}" for b in (found[-3:] if is_top else found[:3]))
-    tried_values = f"{number(axis.value(low))} to {number(axis.value(high))}"
+    tried_values = f"{number(least)} to {number(axis.value(high))}"
     sentence = f"The best {printable(name)}{whose}, {value_text(best.values[name])}, is at the {end} of what was tried "
     sentence += f"({tried_values}): try {beyond} values{as_far_as}."
     return Finding("edge", "caution", sentence, f"Best {metric} by {printable(name)}: {near}.")
+
+
+def _is_allowed(name: str, value: float) -> bool:
+    return name not in RULES_OF_NUMBERS or RULES_OF_NUMBERS[name].holds(value)
 
 
 def _infeasible(sweep: SweepRecord) -> Finding | None:
