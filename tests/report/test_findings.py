@@ -125,6 +125,13 @@ def test_a_smallest_mean_is_of_those_that_have_one(tmp_path: Path) -> None:
     assert findings(tmp_path, jobs)["best"].evidence.startswith("Smallest mean of 3 settings that have one, of 6;")
 
 
+def test_a_difference_that_rounding_hides_is_told(tmp_path: Path) -> None:
+    close = findings(tmp_path, [job(n, {"a": n}, 0.1234 + 0.00001 * n) for n in range(3)])["best"]
+    assert close.evidence.endswith("Next: a=1 with 0.1234, worse by 1e-5.")
+    clear = findings(tmp_path / "clear", [job(n, {"a": n}, 0.1 * (n + 1)) for n in range(3)])["best"]
+    assert clear.evidence.endswith("Next: a=1 with 0.2.")
+
+
 def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> None:
     jobs = [job(n, {"momentum": m}, 1 - m) for n, m in enumerate([0.5, 0.7, 0.9])]
     assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")

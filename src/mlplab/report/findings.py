@@ -176,7 +176,11 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
         evidence += "it" if len(alike) == 1 else "them"
     elif len(known) < len(ranked):
         evidence += f" that have one, of {len(ranked):,}"
-    evidence += f"; validation alone decides. Next: {known[1].label} with {spread_text(known[1].validation)}."
+    following = spread_text(known[1].validation)
+    evidence += f"; validation alone decides. Next: {known[1].label} with {following}"
+    if known[1] in alike and following == spread_text(best.validation):
+        evidence += f", worse by {number(abs(known[1].score - best.score))}"
+    evidence += "."
     if is_rerun and key_of(searched[0].values) != key_of(best.values):
         evidence += f" In the search it was {searched[0].label}, on the seeds that chose it."
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", evidence)
