@@ -132,6 +132,13 @@ def test_a_difference_that_rounding_hides_is_told(tmp_path: Path) -> None:
     assert clear.evidence.endswith("Next: a=1 with 0.2.")
 
 
+def test_numbers_that_differ_in_their_fifth_digit_are_told_apart(tmp_path: Path) -> None:
+    found = findings(tmp_path, [job(n, {"decay": d}, 1 - d) for n, d in enumerate([0.9999, 0.99995, 0.99999])])
+    assert found["best"].sentence.startswith("decay=0.99999 is best")
+    assert "The best decay, 0.99999, is at the top of what was tried (0.9999 to 0.99999)" in found["edge"].sentence
+    assert "by decay: 0.9999: 0.0001, 0.99995: 5e-5, 0.99999: 1e-5." in found["edge"].evidence
+
+
 def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> None:
     jobs = [job(n, {"momentum": m}, 1 - m) for n, m in enumerate([0.5, 0.7, 0.9])]
     assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")
@@ -414,7 +421,7 @@ def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
         for seed in range(3)
     ]
     found = findings(tmp_path, jobs)
-    assert found["diverged"].sentence == "9 of 12 runs diverged, all those with lr=1, 100, 1e4."
+    assert found["diverged"].sentence == "9 of 12 runs diverged, all those with lr=1, 100, 10000."
     assert found["best"].sentence == "lr=0.01 alone has a value: val/loss 0.1 ± 0 over 3 seeds."
 
 

@@ -26,7 +26,7 @@ from mlplab.report.paired_tests import (
 )
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.job_values import key_of
-from mlplab.sweeps.reading.formatting import listed, machine_text, number, share, spread_text, value_text
+from mlplab.sweeps.reading.formatting import digits_of, listed, machine_text, number, share, spread_text, value_text
 from mlplab.sweeps.reading.ranked_settings import (
     Setting,
     by_data_set,
@@ -509,7 +509,7 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     further = max(round(further), 1) if is_whole else further
     as_far_as = f", {direction} to {number(further)}" if axis.is_log and _is_allowed(name, further) else ""
     near = ", ".join(f"{axis.texts[b]}: {number(best_of[b])}" for b in (found[-3:] if is_top else found[:3]))
-    tried_values = f"{number(least)} to {number(axis.value(high))}"
+    tried_values = " to ".join(number(value, digits_of(value)) for value in (least, axis.value(high)))
     sentence = f"The best {printable(name)}{whose}, {value_text(best.values[name])}, is at the {end} of what was tried "
     sentence += f"({tried_values}): try {beyond} values{as_far_as}."
     return Finding("edge", "caution", sentence, f"Best {metric} by {printable(name)}: {near}.")
