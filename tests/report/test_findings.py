@@ -259,6 +259,8 @@ def test_overfitting_is_counted(tmp_path: Path) -> None:
     assert found.sentence.startswith("3 of 5 runs overfit")
     assert "a median of 2.1 times its least" in found.evidence
     assert "l2=0: 2.1" in found.evidence
+    negative = [job(n, {"l2": n}, -0.5, epochs=20, best_epoch=8, rise=0.05) for n in range(5)]
+    assert findings(tmp_path / "negative", negative)["overfitting"].evidence.startswith("The best epoch is kept")
 
 
 @pytest.mark.parametrize(("best", "kind"), [(20, "best_at_end"), (1, "best_at_start"), (10, None)])

@@ -566,8 +566,11 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     # Most runs of a setting must overfit, so that it is not named for a single unlucky seed.
     worst = [(statistics.median(those), s.label) for s, those in rises.items() if 2 * len(those) > len(s.runs)]
     examples = "; ".join(f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)[:3])
+    # Losses of zero or less have no ratio.
     told = f"At the end it was a median of {number(statistics.median(risen.values()))} times its least"
-    told += f"{f'; most: {examples}' if worst else ''}. The best epoch is kept; regularization.l2, model.dropout or "
+    told += f"{f'; most: {examples}' if worst else ''}. "
+    told = told if all(map(math.isfinite, risen.values())) else ""
+    told += "The best epoch is kept; regularization.l2, model.dropout or "
     sentence = "runs overfit: validation loss rose again while training loss fell on."
     sentence = f"{share(len(risen), len(finished))} {sentence}"
     return Finding("overfitting", "caution", sentence, f"{told}fewer epochs may help.")
