@@ -319,7 +319,14 @@ def test_folds_are_called_folds_and_their_differences_are_not_tested(tmp_path: P
     found = findings(tmp_path, jobs)
     assert "over 6 folds" in found["best"].sentence
     assert "folds share their training rows" in found["folds"].sentence
+    assert found["folds"].evidence.startswith("Seeds beside the folds")
     assert not {"paired_test", "noise"} & found.keys()
+    again = [job(12 + n, {**given, "seed": s}, 0.5, stage="rerun")
+             for n, (given, s) in enumerate((given, s) for given in values for s in (1, 2))]  # fmt: skip
+    found = findings(tmp_path / "again", [*jobs, *again])
+    assert "on 12 new runs" in found["best"].sentence
+    assert found["rerun"].sentence.startswith("On 2 new seeds lr=0.2 reaches")
+    assert found["folds"].evidence == ""
     seeds = [job(n, {"lr": given["lr"], "seed": n % 6}, given["lr"]) for n, given in enumerate(values)]
     assert "folds" not in findings(tmp_path / "seeds", seeds)
 

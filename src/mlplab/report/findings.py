@@ -25,7 +25,7 @@ from mlplab.report.paired_tests import (
     tests_of,
 )
 from mlplab.sweeps.comparable_options import chooses_data
-from mlplab.sweeps.job_values import key_of
+from mlplab.sweeps.job_values import FOLD, SEEDS, key_of
 from mlplab.sweeps.reading.formatting import digits_of, listed, machine_text, number, share, spread_text, value_text
 from mlplab.sweeps.reading.ranked_settings import (
     Setting,
@@ -151,7 +151,7 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
     # Several reruns on new seeds decide, not the seeds that chose them.
     is_rerun = ranked[0].stage != searched[0].stage
-    over = over.replace("over", "on").replace("seed", "new seed") if is_rerun else over
+    over = over.replace("over", "on").replace(sweep.repetition, f"new {sweep.repetition}") if is_rerun else over
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
     failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
     if len(ranked) == 1:
@@ -245,7 +245,9 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
         return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
     chosen_on = "those that chose it" if len(before.validation.values) > 1 else "the one that chose it"
     reached = f"{printable(rerun.objective.metric)} {spread_text(rerun.validation)}"
-    sentence = f"On {counted(len(rerun.validation.values), 'new seed')} {name} reaches {reached}, "
+    # Each seed runs all folds of a cross-validation.
+    seeds = {tuple(s for part, s in zip(SEEDS, those, strict=True) if part != FOLD) for those in rerun.by_seeds}
+    sentence = f"On {counted(len(seeds), 'new seed')} {name} reaches {reached}, "
     sentence += f"after {spread_text(before.validation)} on {chosen_on}."
     # Never with a value on old seeds, which flatter what they chose.
     is_beaten = is_best and reruns[0] is not rerun
@@ -425,7 +427,7 @@ def _test(test: PairedTest) -> str:
 def _folds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     # On cross-validation: Nadeau and Bengio 2003, "Inference for the generalization error".
     why = "folds share their training rows, and vary less than new data."
-    hint = "Seeds beside the folds, seed=range(0,5), show the noise of training."
+    hint = "Seeds beside the folds, seed=range(0,5), show the noise of training." if sweep.repetition == "fold" else ""
     is_tested = sweep.repetition == "seed" or len(contenders(settings)) < 2
     sentence = f"Differences between settings are not tested: {why}"
     return None if is_tested else Finding("folds", "caution", sentence, hint)
