@@ -421,6 +421,12 @@ def test_where_a_test_can_decide_no_interval_has_a_word(tmp_path: Path) -> None:
     assert len(analysis.tests) == 6  # all pairs of so few, as the best was chosen by the same values
     assert found["noise"].sentence.startswith(f"{n} setting")
     assert found["paired_test"].sentence == "On paired seeds, none of 6 differences is more than chance can give."
+    # Alone this difference has an interval without 0, and among ten tests a p of 0.098.
+    clear = [0.01 + 0.001 * seed for seed in range(8)] + [-0.001, -0.005]
+    others = {name: [0.2 + 0.1 * n + 0.01 * seed for seed in range(10)] for n, name in enumerate("cde")}
+    jobs = of_values(a=[0.1] * 10, b=[0.1 + difference for difference in clear], **others)
+    noise = findings(tmp_path / "ten", jobs)["noise"]
+    assert noise.evidence.startswith("By how much they are worse: optimizer=b: 0.0102 (10 paired seeds)")
 
 
 def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
