@@ -4,7 +4,7 @@ import math
 import shlex
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -442,8 +442,10 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
     choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
     groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
-    best = {(s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those)[:1]}
-    # Where reruns decide, their best comes first.
+    best = {
+        (s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those) if s.rank == 1
+    }
+    # Where reruns decide, their best come first.
     searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, key_of(s.values)) not in best)
     for setting in searched:
         # The best learning rate of one optimizer says nothing about that of another.
@@ -451,7 +453,7 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
         own = groups.setdefault((setting.arm, setting.data_set), {})
         own.setdefault(", ".join(chosen), []).append(setting)
     return [
-        _edge(sweep, ranked, axis, choice if len(those) > 1 and ranked[0].arm is None else "")
+        _edge(sweep, ranked, axis, best, choice if len(those) > 1 and ranked[0].arm is None else "")
         for those in groups.values()
         for choice, ranked in list(those.items())[:MOST_GROUPS]
         for axis in axes.values()
@@ -459,7 +461,9 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     ]
 
 
-def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, chosen: str) -> Finding | None:
+def _edge(
+    sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, equals: Container[object], chosen: str
+) -> Finding | None:
     name, best = axis.name, valued(ranked)[0]
     having = [setting for setting in valued(ranked) if name in setting.values]
     if axis.choices or best not in having:
@@ -495,7 +499,8 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     if (lost_at > place if is_top else lost_at < place).any():
         return None
     # Another one that is as good may lie within.
-    equal = axis.places([setting.values[name] for setting in tried if setting.score == best.score])
+    alike = [s for s in tried if s.score == best.score or (s.data_set, key_of(s.values)) in equals]
+    equal = axis.places([setting.values[name] for setting in alike])
     if not (equal >= high - margin if is_top else equal <= low + margin).all():
         return None
     buckets, sign = axis.buckets(axis.places(values)), sweep.objective.sign
