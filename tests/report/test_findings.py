@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,8 +12,10 @@ from scipy.stats import ttest_1samp, ttest_ind
 from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 
 from mlplab.report.report_tables import leaderboard_texts
+from mlplab.report.sweep_analysis import conclusions
 from mlplab.sweeps.best_jobs import rank_jobs
 from mlplab.sweeps.reading.formatting import spread_text
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import Finding, Spread
 
 
@@ -281,6 +284,13 @@ def test_failures_are_told_with_their_reasons(tmp_path: Path) -> None:
     assert found["failed"].level == "fault"
 
 
+def test_of_pooled_runs_no_sweep_can_retry_those_that_failed(tmp_path: Path) -> None:
+    sweep = read_sweep(write_sweep(tmp_path, [job(n, {"a": n}, 0.1, state="failed") for n in range(2)]))
+    for asked, is_told in ((sweep.asked, True), ({**sweep.asked, "sources": []}, False)):
+        (failed,) = [f for f in conclusions(replace(sweep, asked=asked)).findings if f.kind == "failed"]
+        assert ("sweep.retry_failed=true" in failed.evidence) == is_told
+
+
 def test_a_result_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     write_sweep(tmp_path, [job(0, {"a": 0}, 0.1), job(1, {"a": 1}, 0.2)])
     (tmp_path / "1_job" / "result.json").write_text("{")
@@ -421,12 +431,11 @@ def test_where_a_test_can_decide_no_interval_has_a_word(tmp_path: Path) -> None:
     assert len(analysis.tests) == 6  # all pairs of so few, as the best was chosen by the same values
     assert found["noise"].sentence.startswith(f"{n} setting")
     assert found["paired_test"].sentence == "On paired seeds, none of 6 differences is more than chance can give."
-    # Alone this difference has an interval without 0, and among ten tests a p of 0.098.
+    # Alone each difference has an interval without 0, and among ten tests a p of 0.098.
     clear = [0.01 + 0.001 * seed for seed in range(8)] + [-0.001, -0.005]
-    others = {name: [0.2 + 0.1 * n + 0.01 * seed for seed in range(10)] for n, name in enumerate("cde")}
-    jobs = of_values(a=[0.1] * 10, b=[0.1 + difference for difference in clear], **others)
+    jobs = of_values(**{name: [0.1 + n * difference for difference in clear] for n, name in enumerate("abcde")})
     noise = findings(tmp_path / "ten", jobs)["noise"]
-    assert noise.evidence.startswith("By how much they are worse: optimizer=b: 0.0102 (10 paired seeds)")
+    assert noise.evidence.startswith("By how much they are worse: a=b: 0.0102 (10 paired seeds)")
 
 
 def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:

@@ -609,7 +609,7 @@ def _failed(sweep: SweepRecord) -> Finding | None:
             reasons[f"finished without a {printable(metric)}"] += 1
     counts = listed([f"{reason} ({counted(n, 'run')})" for reason, n in reasons.most_common()])
     again = " sweep.retry_failed=true runs those with an error again."
-    hint = again if any(run.state == "failed" for run in sweep.runs) else ""
+    hint = again if any(run.state == "failed" for run in sweep.runs) and not sweep.is_pooled else ""
     sentence = f"{share(reasons.total(), len(sweep.runs))} runs failed."
     return Finding("failed", "fault", sentence, f"{counts}.{hint}") if reasons else None
 
