@@ -447,6 +447,20 @@ def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
     found = findings(tmp_path, jobs)
     assert found["diverged"].sentence == "9 of 12 runs diverged, all those with lr=1, 100, 10000."
     assert found["best"].sentence == "lr=0.01 alone has a value: val/loss 0.1 ± 0 over 3 seeds."
+    # A default that no trial had is none of the searched values.
+    stages = [("search", "a"), ("search", "b"), ("default", "c")]
+    jobs = [
+        job(
+            10 * n + seed,
+            {"act": act, "seed": seed},
+            0.1,
+            stage=stage,
+            state="infeasible" if act == "c" else "finished",
+        )
+        for n, (stage, act) in enumerate(stages)
+        for seed in range(2)
+    ]
+    assert findings(tmp_path / "default", jobs)["diverged"].sentence == "2 of 6 runs diverged."
 
 
 def test_an_equal_value_within_is_no_edge(tmp_path: Path) -> None:

@@ -553,7 +553,9 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
             if hits >= 2 and hits > expected + 2 * expected**0.5:
                 shares.append((hits / size, hits, f"{printable(name)}={axis.texts[bucket]}", size))
         # Some values lost all of their runs, and the others none.
-        if len(runs) == len(ended) and min(sizes.values()) > 1 and all(lost[b] in (0, sizes[b]) for b in sizes):
+        # Defaults can lie on no place of the search's axis.
+        is_known = len(runs) == len(ended) == sizes.total()
+        if is_known and min(sizes.values()) > 1 and all(lost[b] in (0, sizes[b]) for b in sizes):
             every = f", all those with {printable(name)}={', '.join(axis.texts[b] for b in sorted(lost))}"
     shares.sort(reverse=True)
     most = f", most of those with {shares[0][2]}" if shares and shares[0][0] >= MANY else ""
