@@ -67,7 +67,8 @@ def spread_text(spread: Spread) -> str:
     decimals = 1 - math.floor(math.log10(deviation))
     # Very large or small values would need many digits before or after the point.
     if not 0 <= decimals <= 6 or abs(mean) >= 1e5:
-        return f"{number(mean)} ± {number(deviation, 2)}"
+        digits = max(4, math.floor(math.log10(abs(mean) or 1)) + 1 + decimals)
+        return f"{number(mean, digits)} ± {number(deviation, 2)}"
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
