@@ -151,7 +151,7 @@ def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> N
     ("name", "values", "advice"),
     [
         ("model.dropout", [0.9, 0.1, 0.01], "try larger values."),
-        ("trainer.max_epochs", [100, 10, 1], "try larger values, up to 1000."),
+        ("trainer.max_epochs", [1024, 128, 16, 1], "try larger values, up to 10240."),
         ("data.batch_size", [4, 16, 64, 256], "try smaller values, down to 1."),
         ("data.batch_size", [1, 8, 64], None),
         ("data.batch_size", [1, 2, 3], None),
