@@ -514,11 +514,11 @@ def _edge(
     end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
     further = axis.value(high) * 10 if is_top else least / 10
     further = max(round(further), 1) if is_whole else further
-    first, last, furthest = (number(value, digits_of(value)) for value in (least, axis.value(high), further))
+    least_text, most_text, furthest = (number(value, digits_of(value)) for value in (least, axis.value(high), further))
     as_far_as = f", {direction} to {furthest}" if axis.is_log and _is_allowed(name, further) else ""
     near = ", ".join(f"{axis.texts[b]}: {number(best_of[b])}" for b in (found[-3:] if is_top else found[:3]))
     sentence = f"The best {printable(name)}{whose}, {value_text(best.values[name])}, is at the {end} of what was tried "
-    sentence += f"({first} to {last}): try {beyond} values{as_far_as}."
+    sentence += f"({least_text} to {most_text}): try {beyond} values{as_far_as}."
     return Finding("edge", "caution", sentence, f"Best {metric} by {printable(name)}: {near}.")
 
 
