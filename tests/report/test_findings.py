@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,8 +12,10 @@ from scipy.stats import ttest_1samp, ttest_ind
 from sweeps.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 
 from mlplab.report.report_tables import leaderboard_texts
+from mlplab.report.sweep_analysis import conclusions
 from mlplab.sweeps.best_jobs import rank_jobs
 from mlplab.sweeps.reading.formatting import spread_text
+from mlplab.sweeps.reading.sweep_reading import read_sweep
 from mlplab.sweeps.reading.sweep_records import Finding, Spread
 
 
@@ -125,9 +128,40 @@ def test_a_smallest_mean_is_of_those_that_have_one(tmp_path: Path) -> None:
     assert findings(tmp_path, jobs)["best"].evidence.startswith("Smallest mean of 3 settings that have one, of 6;")
 
 
+def test_a_difference_that_rounding_hides_is_told(tmp_path: Path) -> None:
+    close = findings(tmp_path, [job(n, {"a": n}, 0.1234 + 0.00001 * n) for n in range(3)])["best"]
+    assert close.evidence.endswith("Next: a=1 with 0.1234, worse by 1e-5.")
+    clear = findings(tmp_path / "clear", [job(n, {"a": n}, 0.1 * (n + 1)) for n in range(3)])["best"]
+    assert clear.evidence.endswith("Next: a=1 with 0.2.")
+
+
+def test_numbers_that_differ_in_their_fifth_digit_are_told_apart(tmp_path: Path) -> None:
+    found = findings(tmp_path, [job(n, {"decay": d}, 1 - d) for n, d in enumerate([0.9999, 0.99995, 0.99999])])
+    assert found["best"].sentence.startswith("decay=0.99999 is best")
+    assert "The best decay, 0.99999, is at the top of what was tried (0.9999 to 0.99999)" in found["edge"].sentence
+    assert "by decay: 0.9999: 0.0001, 0.99995: 5e-5, 0.99999: 1e-5." in found["edge"].evidence
+
+
 def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> None:
     jobs = [job(n, {"momentum": m}, 1 - m) for n, m in enumerate([0.5, 0.7, 0.9])]
     assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "advice"),
+    [
+        ("model.dropout", [0.9, 0.1, 0.01], "try larger values."),
+        ("trainer.max_epochs", [1024, 128, 16, 1], "try larger values, up to 10240."),
+        ("data.batch_size", [4, 16, 64, 256], "try smaller values, down to 1."),
+        ("data.batch_size", [1, 8, 64], None),
+        ("data.batch_size", [1, 2, 3], None),
+    ],
+)
+def test_no_value_is_advised_that_would_be_refused(
+    tmp_path: Path, name: str, values: list[float], advice: str | None
+) -> None:
+    edge = findings(tmp_path, [job(n, {name: value}, 0.1 * (n + 1)) for n, value in enumerate(values)]).get("edge")
+    assert (edge.sentence.partition(": ")[2] if edge else None) == advice
 
 
 def test_a_setting_within_the_interval_of_the_best_is_told(tmp_path: Path) -> None:
@@ -228,6 +262,8 @@ def test_overfitting_is_counted(tmp_path: Path) -> None:
     assert found.sentence.startswith("3 of 5 runs overfit")
     assert "a median of 2.1 times its least" in found.evidence
     assert "l2=0: 2.1" in found.evidence
+    negative = [job(n, {"l2": n}, -0.5, epochs=20, best_epoch=8, rise=0.05) for n in range(5)]
+    assert findings(tmp_path / "negative", negative)["overfitting"].evidence.startswith("The best epoch is kept")
 
 
 @pytest.mark.parametrize(("best", "kind"), [(20, "best_at_end"), (1, "best_at_start"), (10, None)])
@@ -246,6 +282,13 @@ def test_failures_are_told_with_their_reasons(tmp_path: Path) -> None:
         "sweep.retry_failed=true runs those with an error again."
     )
     assert found["failed"].level == "fault"
+
+
+def test_of_pooled_runs_no_sweep_can_retry_those_that_failed(tmp_path: Path) -> None:
+    sweep = read_sweep(write_sweep(tmp_path, [job(n, {"a": n}, 0.1, state="failed") for n in range(2)]))
+    for asked, is_told in ((sweep.asked, True), ({**sweep.asked, "sources": []}, False)):
+        (failed,) = [f for f in conclusions(replace(sweep, asked=asked)).findings if f.kind == "failed"]
+        assert ("sweep.retry_failed=true" in failed.evidence) == is_told
 
 
 def test_a_result_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
@@ -286,7 +329,14 @@ def test_folds_are_called_folds_and_their_differences_are_not_tested(tmp_path: P
     found = findings(tmp_path, jobs)
     assert "over 6 folds" in found["best"].sentence
     assert "folds share their training rows" in found["folds"].sentence
+    assert found["folds"].evidence.startswith("Seeds beside the folds")
     assert not {"paired_test", "noise"} & found.keys()
+    again = [job(12 + n, {**given, "seed": s}, 0.5, stage="rerun")
+             for n, (given, s) in enumerate((given, s) for given in values for s in (1, 2))]  # fmt: skip
+    found = findings(tmp_path / "again", [*jobs, *again])
+    assert "on 12 new runs" in found["best"].sentence
+    assert found["rerun"].sentence.startswith("On 2 new seeds lr=0.2 reaches")
+    assert found["folds"].evidence == ""
     seeds = [job(n, {"lr": given["lr"], "seed": n % 6}, given["lr"]) for n, given in enumerate(values)]
     assert "folds" not in findings(tmp_path / "seeds", seeds)
 
@@ -381,6 +431,11 @@ def test_where_a_test_can_decide_no_interval_has_a_word(tmp_path: Path) -> None:
     assert len(analysis.tests) == 6  # all pairs of so few, as the best was chosen by the same values
     assert found["noise"].sentence.startswith(f"{n} setting")
     assert found["paired_test"].sentence == "On paired seeds, none of 6 differences is more than chance can give."
+    # Alone each difference has an interval without 0, and among ten tests a p of 0.098.
+    clear = [0.01 + 0.001 * seed for seed in range(8)] + [-0.001, -0.005]
+    jobs = of_values(**{name: [0.1 + n * difference for difference in clear] for n, name in enumerate("abcde")})
+    noise = findings(tmp_path / "ten", jobs)["noise"]
+    assert noise.evidence.startswith("By how much they are worse: a=b: 0.0102 (10 paired seeds)")
 
 
 def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
@@ -390,8 +445,22 @@ def test_values_that_lost_all_their_runs_are_named(tmp_path: Path) -> None:
         for seed in range(3)
     ]
     found = findings(tmp_path, jobs)
-    assert found["diverged"].sentence == "9 of 12 runs diverged, all those with lr=1, 100, 1e4."
+    assert found["diverged"].sentence == "9 of 12 runs diverged, all those with lr=1, 100, 10000."
     assert found["best"].sentence == "lr=0.01 alone has a value: val/loss 0.1 ± 0 over 3 seeds."
+    # A default that no trial had is none of the searched values.
+    stages = [("search", "a"), ("search", "b"), ("default", "c")]
+    jobs = [
+        job(
+            10 * n + seed,
+            {"act": act, "seed": seed},
+            0.1,
+            stage=stage,
+            state="infeasible" if act == "c" else "finished",
+        )
+        for n, (stage, act) in enumerate(stages)
+        for seed in range(2)
+    ]
+    assert findings(tmp_path / "default", jobs)["diverged"].sentence == "2 of 6 runs diverged."
 
 
 def test_an_equal_value_within_is_no_edge(tmp_path: Path) -> None:

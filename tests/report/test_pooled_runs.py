@@ -153,7 +153,7 @@ def test_a_repeated_run_counts_once_and_a_run_that_never_began_is_left_out(tmp_p
     record = pooled(runs)
     (setting,) = conclusions(record).settings
     assert len(setting.runs) == 2
-    assert "1 run failed before they began" in told(record)
+    assert "1 run failed before it began, and is left out." in told(record)
     assert "1 run repeated another one" in told(record)
 
 

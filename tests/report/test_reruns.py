@@ -83,6 +83,8 @@ def test_the_edge_is_that_of_the_best_on_new_seeds(tmp_path: Path) -> None:
     assert sentences(told(tmp_path / "search", jobs), "edge")[0].startswith("The best lr, 1, is at the top")
     jobs += [part for n in range(3) for part in rerun({"lr": 0.1**n}, 0.2 - 0.02 * (n == 1), first=100 + 10 * n)]
     assert sentences(told(tmp_path / "rerun", jobs), "edge") == []
+    equal = [part for n in range(3) for part in rerun({"lr": 0.1**n}, 0.2, first=100 + 10 * n)]
+    assert sentences(told(tmp_path / "equal", [*jobs[:3], *equal]), "edge") == []
 
 
 def test_the_rerun_tells_how_much_seeds_differ_where_the_search_had_one(tmp_path: Path) -> None:

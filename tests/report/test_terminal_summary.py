@@ -46,6 +46,7 @@ def test_json_of_hostile_names_is_read_back(told_hostile: SweepAnalysis) -> None
     [
         ((), "–"), ((0.123456,), "0.1235"), ((0.1, 0.2, 0.3), "0.20 ± 0.10"), ((1.0, 1.0), "1 ± 0"),
         ((1e9, 3e9), "2e9 ± 1.4e9"), ((100.0, 200.0), "150 ± 71"), ((1e-9, 2e-9), "1.5e-9 ± 7.1e-10"),
+        ((150123.0, 150173.0), "150148 ± 35"), ((0.5, 0.50000001), "0.500000005 ± 7.1e-9"),
     ],
 )  # fmt: skip
 def test_means_are_told_to_the_digits_of_their_deviation(values: tuple[float, ...], text: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.sweeps.job_values import canonical
-from mlplab.sweeps.reading.formatting import number, value_text, words_of
+from mlplab.sweeps.reading.formatting import digits_of, number, value_text, words_of
 from mlplab.sweeps.reading.sweep_records import Values, as_list, as_number
 
 # Colours on a light page, each with the one that stands for it on a dark page.
@@ -211,7 +211,7 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
     else:
         # Halfway between neighbours; the outermost only have to lie beyond the values.
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
-        texts = tuple(number(float(value)) for value in found)
+        texts = tuple(number(value, digits_of(value)) for value in found.tolist())
     # Numbers that a search has drawn are no ticks.
     is_drawn = len(found) > MANY or any("low" in space for space in spaces)
     return ParameterAxis(name, (), is_log, edges, texts, (low, high), () if is_drawn else tuple(found.tolist()))

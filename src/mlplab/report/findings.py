@@ -4,11 +4,12 @@ import math
 import shlex
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES
 from mlplab.errors import counted, printable
 from mlplab.report.charts import ParameterAxis, ends_of
 from mlplab.report.learning_curves import best_places, overfitting
@@ -24,8 +25,8 @@ from mlplab.report.paired_tests import (
     tests_of,
 )
 from mlplab.sweeps.comparable_options import chooses_data
-from mlplab.sweeps.job_values import key_of
-from mlplab.sweeps.reading.formatting import listed, machine_text, number, share, spread_text, value_text
+from mlplab.sweeps.job_values import FOLD, SEEDS, key_of
+from mlplab.sweeps.reading.formatting import digits_of, listed, machine_text, number, share, spread_text, value_text
 from mlplab.sweeps.reading.ranked_settings import (
     Setting,
     by_data_set,
@@ -44,6 +45,12 @@ EDGE, OUTER = 0.05, 0.25
 LEAST_VALUES, LEAST_TRIALS = 3, 10
 UNFINISHED = ("running", "waiting", "stopped", "cut off")  # states of runs that have not ended
 MOST_GROUPS = 3  # choices for which edges are looked for, those with the best settings
+# Rules of numbers that are swept, so that no value is proposed that would be refused.
+RULES_OF_NUMBERS = RULES | {
+    f"{group}.{name}": rule
+    for group, rules in (("model", MLP_RULES), ("optimizer", OPTIMIZER_RULES))
+    for name, rule in rules.items()
+}
 MANY, SOME = 0.7, 0.2  # shares of runs that count as nearly all, and from which overfitting is worth a caveat
 
 
@@ -144,7 +151,7 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
     # Several reruns on new seeds decide, not the seeds that chose them.
     is_rerun = ranked[0].stage != searched[0].stage
-    over = over.replace("over", "on").replace("seed", "new seed") if is_rerun else over
+    over = over.replace("over", "on").replace(sweep.repetition, f"new {sweep.repetition}") if is_rerun else over
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
     failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
     if len(ranked) == 1:
@@ -169,7 +176,11 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
         evidence += "it" if len(alike) == 1 else "them"
     elif len(known) < len(ranked):
         evidence += f" that have one, of {len(ranked):,}"
-    evidence += f"; validation alone decides. Next: {known[1].label} with {spread_text(known[1].validation)}."
+    following = spread_text(known[1].validation)
+    evidence += f"; validation alone decides. Next: {known[1].label} with {following}"
+    if known[1] in alike and following == spread_text(best.validation):
+        evidence += f", worse by {number(abs(known[1].score - best.score))}"
+    evidence += "."
     if is_rerun and key_of(searched[0].values) != key_of(best.values):
         evidence += f" In the search it was {searched[0].label}, on the seeds that chose it."
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", evidence)
@@ -234,7 +245,9 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
         return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
     chosen_on = "those that chose it" if len(before.validation.values) > 1 else "the one that chose it"
     reached = f"{printable(rerun.objective.metric)} {spread_text(rerun.validation)}"
-    sentence = f"On {counted(len(rerun.validation.values), 'new seed')} {name} reaches {reached}, "
+    # Each seed runs all folds of a cross-validation.
+    seeds = {tuple(s for part, s in zip(SEEDS, those, strict=True) if part != FOLD) for those in rerun.by_seeds}
+    sentence = f"On {counted(len(seeds), 'new seed')} {name} reaches {reached}, "
     sentence += f"after {spread_text(before.validation)} on {chosen_on}."
     # Never with a value on old seeds, which flatter what they chose.
     is_beaten = is_best and reruns[0] is not rerun
@@ -414,7 +427,7 @@ def _test(test: PairedTest) -> str:
 def _folds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     # On cross-validation: Nadeau and Bengio 2003, "Inference for the generalization error".
     why = "folds share their training rows, and vary less than new data."
-    hint = "Seeds beside the folds, seed=range(0,5), show the noise of training."
+    hint = "Seeds beside the folds, seed=range(0,5), show the noise of training." if sweep.repetition == "fold" else ""
     is_tested = sweep.repetition == "seed" or len(contenders(settings)) < 2
     sentence = f"Differences between settings are not tested: {why}"
     return None if is_tested else Finding("folds", "caution", sentence, hint)
@@ -429,8 +442,10 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
     choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
     groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
-    best = {(s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those)[:1]}
-    # Where reruns decide, their best comes first.
+    best = {
+        (s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those) if s.rank == 1
+    }
+    # Where reruns decide, their best come first.
     searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, key_of(s.values)) not in best)
     for setting in searched:
         # The best learning rate of one optimizer says nothing about that of another.
@@ -438,7 +453,7 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
         own = groups.setdefault((setting.arm, setting.data_set), {})
         own.setdefault(", ".join(chosen), []).append(setting)
     return [
-        _edge(sweep, ranked, axis, choice if len(those) > 1 and ranked[0].arm is None else "")
+        _edge(sweep, ranked, axis, best, choice if len(those) > 1 and ranked[0].arm is None else "")
         for those in groups.values()
         for choice, ranked in list(those.items())[:MOST_GROUPS]
         for axis in axes.values()
@@ -446,7 +461,9 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     ]
 
 
-def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, chosen: str) -> Finding | None:
+def _edge(
+    sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, equals: Container[object], chosen: str
+) -> Finding | None:
     name, best = axis.name, valued(ranked)[0]
     having = [setting for setting in valued(ranked) if name in setting.values]
     if axis.choices or best not in having:
@@ -469,8 +486,10 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     # Hardly any draw from an interval lies exactly at its end.
     margin = EDGE * (high - low) if "low" in space else 0.0
     is_top = place >= high - margin
-    # Below zero there is nothing to try. A place that is none compares with nothing.
-    if not is_top and (not place <= low + margin or axis.value(low) == 0):
+    is_whole, least = all(isinstance(value, int) for value in values), axis.value(low)
+    # Below zero, or a whole number of one, there is nothing to try. A place that is none compares with nothing.
+    is_least = least == 0 or (is_whole and least == 1 and (axis.is_log or not _is_allowed(name, 0)))
+    if not is_top and (not place <= low + margin or is_least):
         return None
     # What has no value lies further out: larger values diverge, or are still to run.
     lost = [setting for setting in ranked if name in setting.values and setting not in valued(ranked)]
@@ -480,7 +499,8 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     if (lost_at > place if is_top else lost_at < place).any():
         return None
     # Another one that is as good may lie within.
-    equal = axis.places([setting.values[name] for setting in tried if setting.score == best.score])
+    alike = [s for s in tried if s.score == best.score or (s.data_set, key_of(s.values)) in equals]
+    equal = axis.places([setting.values[name] for setting in alike])
     if not (equal >= high - margin if is_top else equal <= low + margin).all():
         return None
     buckets, sign = axis.buckets(axis.places(values)), sweep.objective.sign
@@ -492,13 +512,18 @@ def _edge(sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, ch
     whose += f" on {printable(best.data_set)}" if best.data_set else ""
     whose += f" for {metric}" if len(sweep.objectives) > 1 else ""
     end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
-    further = axis.value(high) * 10 if is_top else axis.value(low) / 10
-    as_far_as = f", {direction} to {number(further)}" if axis.is_log else ""
+    further = axis.value(high) * 10 if is_top else least / 10
+    further = max(round(further), 1) if is_whole else further
+    least_text, most_text, furthest = (number(value, digits_of(value)) for value in (least, axis.value(high), further))
+    as_far_as = f", {direction} to {furthest}" if axis.is_log and _is_allowed(name, further) else ""
     near = ", ".join(f"{axis.texts[b]}: {number(best_of[b])}" for b in (found[-3:] if is_top else found[:3]))
-    tried_values = f"{number(axis.value(low))} to {number(axis.value(high))}"
     sentence = f"The best {printable(name)}{whose}, {value_text(best.values[name])}, is at the {end} of what was tried "
-    sentence += f"({tried_values}): try {beyond} values{as_far_as}."
+    sentence += f"({least_text} to {most_text}): try {beyond} values{as_far_as}."
     return Finding("edge", "caution", sentence, f"Best {metric} by {printable(name)}: {near}.")
+
+
+def _is_allowed(name: str, value: float) -> bool:
+    return name not in RULES_OF_NUMBERS or RULES_OF_NUMBERS[name].holds(value)
 
 
 def _infeasible(sweep: SweepRecord) -> Finding | None:
@@ -528,7 +553,9 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
             if hits >= 2 and hits > expected + 2 * expected**0.5:
                 shares.append((hits / size, hits, f"{printable(name)}={axis.texts[bucket]}", size))
         # Some values lost all of their runs, and the others none.
-        if len(runs) == len(ended) and min(sizes.values()) > 1 and all(lost[b] in (0, sizes[b]) for b in sizes):
+        # Defaults can lie on no place of the search's axis.
+        is_known = len(runs) == len(ended) == sizes.total()
+        if is_known and min(sizes.values()) > 1 and all(lost[b] in (0, sizes[b]) for b in sizes):
             every = f", all those with {printable(name)}={', '.join(axis.texts[b] for b in sorted(lost))}"
     shares.sort(reverse=True)
     most = f", most of those with {shares[0][2]}" if shares and shares[0][0] >= MANY else ""
@@ -548,8 +575,11 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     # Most runs of a setting must overfit, so that it is not named for a single unlucky seed.
     worst = [(statistics.median(those), s.label) for s, those in rises.items() if 2 * len(those) > len(s.runs)]
     examples = "; ".join(f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)[:3])
+    # Losses of zero or less have no ratio.
     told = f"At the end it was a median of {number(statistics.median(risen.values()))} times its least"
-    told += f"{f'; most: {examples}' if worst else ''}. The best epoch is kept; regularization.l2, model.dropout or "
+    told += f"{f'; most: {examples}' if worst else ''}. "
+    told = told if all(map(math.isfinite, risen.values())) else ""
+    told += "The best epoch is kept; regularization.l2, model.dropout or "
     sentence = "runs overfit: validation loss rose again while training loss fell on."
     sentence = f"{share(len(risen), len(finished))} {sentence}"
     return Finding("overfitting", "caution", sentence, f"{told}fewer epochs may help.")
@@ -581,7 +611,7 @@ def _failed(sweep: SweepRecord) -> Finding | None:
             reasons[f"finished without a {printable(metric)}"] += 1
     counts = listed([f"{reason} ({counted(n, 'run')})" for reason, n in reasons.most_common()])
     again = " sweep.retry_failed=true runs those with an error again."
-    hint = again if any(run.state == "failed" for run in sweep.runs) else ""
+    hint = again if any(run.state == "failed" for run in sweep.runs) and not sweep.is_pooled else ""
     sentence = f"{share(reasons.total(), len(sweep.runs))} runs failed."
     return Finding("failed", "fault", sentence, f"{counts}.{hint}") if reasons else None
 

@@ -113,10 +113,11 @@ class Difference(NamedTuple):
     pairs: int = 0
 
     def __str__(self) -> str:
-        """Formats the difference: `0.01 (95 % interval -0.02 to 0.04, 5 paired seeds)`."""
-        paired = f", {self.pairs} paired seeds" if self.pairs else ""
-        interval = f"{100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}"
-        return f"{number(self.mean)} ({interval}{paired})"
+        """Formats one that may be chance: `0.01 (95 % interval -0.02 to 0.04, 5 paired seeds)`."""
+        paired = [f"{self.pairs} paired seeds"] if self.pairs else []
+        interval = [f"{100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}"]
+        # Beside a test that shows nothing, an interval without 0 would say the opposite.
+        return f"{number(self.mean)} ({', '.join([*(interval if self.low <= 0 <= self.high else []), *paired])})"
 
 
 def interval_between(best: Setting, other: Setting, known: Spread) -> Difference:

@@ -85,7 +85,8 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
         again = sum(run.directory.resolve() in runs for run in those)
         told += [f"{counted(again, 'run')} of {source} had been given already, and counted once."] if again else []
         runs = {run.directory.resolve(): run for run in those} | runs
-    told += [f"{counted(n_empty, 'run')} failed before they began, and are left out."] if n_empty else []
+    they, are = ("it", "is") if n_empty == 1 else ("they", "are")
+    told += [f"{counted(n_empty, 'run')} failed before {they} began, and {are} left out."] if n_empty else []
     if len(runs) < 2:
         raise reading.no_sweep(sources[0])
     by_objective: dict[str, list[Run]] = defaultdict(list)

@@ -74,7 +74,7 @@ def test_names_are_short_where_that_is_clear(tmp_path: Path) -> None:
         "optimizer": "optimizer", "optimizer.lr": "optimizer.lr", "scheduler.lr": "scheduler.lr",
         "model.dropout": "dropout",
     }  # fmt: skip
-    found = settings(tmp_path, [job(0, {"optimizer": "adam", "model.dropout": 0.123456}, 0.1)])
+    found = settings(tmp_path, [job(0, {"optimizer": "adam", "model.dropout": 0.1234567}, 0.1)])
     assert found[0].label == "optimizer=adam, dropout=0.1235"
 
 

@@ -43,9 +43,14 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{mantissa}e{int(exponent)}" if e else mantissa
 
 
+def digits_of(value: float) -> int:
+    """Returns how many digits show a swept number: six if it has no more, as 0.99999 is not 1, else four."""
+    return 6 if float(f"{value:.6g}") == value else 4
+
+
 def value_text(value: Any) -> str:
-    """Formats a swept value as one would type it: numbers with four digits, long values cut."""
-    text = f"{value:.4g}" if isinstance(value, float) else printable(shown(value))
+    """Formats a swept value as one would type it: numbers with four to six digits, long values cut."""
+    text = f"{value:.{digits_of(value)}g}" if isinstance(value, float) else printable(shown(value))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
@@ -62,7 +67,8 @@ def spread_text(spread: Spread) -> str:
     decimals = 1 - math.floor(math.log10(deviation))
     # Very large or small values would need many digits before or after the point.
     if not 0 <= decimals <= 6 or abs(mean) >= 1e5:
-        return f"{number(mean)} ± {number(deviation, 2)}"
+        digits = max(4, math.floor(math.log10(abs(mean) or 1)) + 1 + decimals)
+        return f"{number(mean, digits)} ± {number(deviation, 2)}"
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
