@@ -31,7 +31,7 @@ NOT_MEASURED = """
 
 The files of these recipes were not at hand. The head of a recipe names them, their form and where they come from; it is
 tested on made files of that form. Their SHA-256 is not known: the first run records it in published-results.json, and
-later ones tell if a file has another. The networks in the form of the TabM paper are those of its authors, and need a
+later ones say so if a file differs. The networks in the form of the TabM paper are those of its authors, and need a
 GPU; those of the UCI data sets are small.
 
 | data, network, measure | published | files | command |

@@ -89,7 +89,7 @@ def _refuse(requirement: str, cause: BaseException, hint: str) -> NoReturn:
 
 
 def _meant_option(group: str, node: Any) -> str | None:
-    """Suggests the nearest name for an option that a `_target_` took only as one of any names."""
+    """Suggests the parameter nearest to an option that the `_target_` accepts only by its `**kwargs`."""
     try:
         parameters = parameters_of(hydra.utils.get_object(node["_target_"])) or {}
     except Exception:  # it cannot be imported

@@ -64,9 +64,9 @@ def evaluate_best(
         # An interrupted run may be resumed, and the test part is to be used once.
         is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
         test_metrics = test_best(trainer, learner, data) if is_tested else {}
-    if can_be_evaluated and (missing := _without("val", learner, data)):
+    if can_be_evaluated and (missing := _why_not_evaluated("val", learner, data)):
         print_if_verbose(config, f"note    no validation, so the last weights count: {missing}")
-    if is_tested and (missing := _without("test", learner, data)):
+    if is_tested and (missing := _why_not_evaluated("test", learner, data)):
         print_if_verbose(config, f"note    no test: {missing}")
     best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
@@ -171,7 +171,7 @@ def validation_of_best(
         return dict(best.metrics)
     metrics: dict[str, float] = {}
     # Without training, `trainer.enable_validation` is false.
-    if _is_finite(learner) and trainer.limit_val_batches and _without("val", learner, data) is None:
+    if _is_finite(learner) and trainer.limit_val_batches and _why_not_evaluated("val", learner, data) is None:
         # Lightning logs to `trainer.loggers` whatever it validates.
         loggers = trainer.loggers
         if best is not None:
@@ -194,18 +194,18 @@ def test_best(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule
         learner.load_state_dict(best.weights)
     elif not _is_finite(learner):
         return {}
-    if _without("test", learner, data):
+    if _why_not_evaluated("test", learner, data):
         return {}
     return _evaluated(trainer.test(learner, data.module, verbose=False))
 
 
-def _without(part: str, learner: pl.LightningModule, data: DataModule | OwnData) -> str | None:
+def _why_not_evaluated(part: str, learner: pl.LightningModule, data: DataModule | OwnData) -> str | None:
     """Returns why the user's own module or data cannot be tested, or validated; None if they can."""
     step = "validation_step" if part == "val" else "test_step"
-    parts: tuple[tuple[object, str, type], ...] = (
+    owners: tuple[tuple[object, str, type], ...] = (
         (learner, step, pl.LightningModule), (data.module, f"{part}_dataloader", pl.LightningDataModule),
     )  # fmt: skip
-    missing = [(part, name) for part, name, parent in parts if not is_overridden(name, part, parent)]
+    missing = [(owner, name) for owner, name, parent in owners if not is_overridden(name, owner, parent)]
     return f"{type(missing[0][0]).__name__} has no {missing[0][1]}" if missing else None
 
 

@@ -263,7 +263,7 @@ def test_the_constraints_of_a_search_hold_among_others_too(tmp_path: Path) -> No
 def test_a_report_elsewhere_is_of_the_same_sweep(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "lr_study", [job(n, {"a": n}, 0.1 + n) for n in range(2)])
     (record,) = read_records([sweep], tmp_path, tmp_path / "elsewhere")
-    assert (record.name, record.folder) == ("lr_study", tmp_path / "elsewhere")
+    assert (record.name, record.report_folder) == ("lr_study", tmp_path / "elsewhere")
     (noise,) = [finding for finding in conclusions(record).findings if finding.kind == "noise"]
     assert "rerun_best.py logs/sweeps/lr_study seeds" in noise.evidence
 

@@ -99,7 +99,7 @@ def test_the_page_says_what_is_missing(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     write_comparison(page, 10, {"titanic": {"boosted_trees": {"0": (1.0, 1.0)}}, "digits": {"tabm": {"0": (2.0, 1.0)}}})
     assert "| titanic | 1.000 (1), 1.0 s | – |" in page.read_text()
-    assert "| **errors by boosted_trees** | 1.000 (1) | – |" in page.read_text()
+    assert "| **errors ÷ boosted_trees** | 1.000 (1) | – |" in page.read_text()
     assert read_scores(page, 11) == {}
 
 

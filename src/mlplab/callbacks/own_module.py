@@ -51,7 +51,7 @@ class OwnModule(Callback):
             self._require_monitored(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # A module may log values of the test alone: without a validation, its last weights count.
+        # A module that logs in its test alone has nothing to monitor; its last weights count.
         if not trainer.enable_validation and trainer.callback_metrics:
             self._require_monitored(trainer)
 
@@ -112,7 +112,7 @@ def _results(trainer: pl.Trainer) -> Any:
 
 
 def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values of the last validation: the learner's val/…; another module's, and the monitored one."""
+    """Returns the learner's val/… values, or what another module's validation logged, with the monitored value."""
     own = next((one for one in getattr(trainer, "callbacks", ()) if isinstance(one, OwnModule)), None)
     if own is None:
         return {name: value for name, value in metrics.items() if name.startswith("val/")}

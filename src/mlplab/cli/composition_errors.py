@@ -308,13 +308,13 @@ def _unknown_key(overrides: Sequence[Override], conf: Path) -> UserError | None:
 
 
 def _options_beside(key: str, groups: list[str]) -> list[str]:
-    """Returns the options beside a key whose `_target_` names code of one's own, which may take more; else nothing."""
+    """Returns the options of the key's group if it builds the user's own class; else an empty list."""
     group = key.rpartition(".")[0]
     node = OmegaConf.select(compose("config", overrides=groups), group) if group else None
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     if target is None or str(target).startswith(("mlplab.", "torch.", "lightning.")):
         return []
-    return [f"{group}.{name}" for name in node]  # type: ignore[union-attr]
+    return [f"{group}.{name}" for name in node if name != "_target_"]  # type: ignore[union-attr]
 
 
 def _choice_without(key: str, overrides: Sequence[Override]) -> str | None:
@@ -369,7 +369,7 @@ def _other_choice_with(key: str, value: str, conf: Path) -> str | None:
         fitting = [
             choice
             for choice in _choices(group)
-            # Composing takes a tenth of a second, so only where the file, or those that it begins with, may have it.
+            # Composing takes a tenth of a second, so only where the file, or its defaults list, may have it.
             if re.search(rf"^(.*\b{re.escape(last)}|defaults):", _text_of(conf, group, choice), re.MULTILINE)
             and key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
         ]

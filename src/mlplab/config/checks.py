@@ -46,7 +46,7 @@ REQUIRED = {
 """Required groups and values → an example."""
 
 WITHOUT_CLASS = ("engine", "regularization", "augmentation")
-"""Groups without a class whose signature defines their keys: these are the keys that have rules."""
+"""Groups without a class; their keys are those in `RULES`."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
@@ -277,7 +277,7 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 if name == "averaging":  # the only one that is chosen by its own group
                     hint = f"callbacks/averaging={part}"
                 elif isinstance(part, DictConfig):  # an experiment's options of a callback that is not chosen
-                    hint = f"{key}=null, or a choice of {group} that has it"
+                    hint = f"{key}=null, or {group}=… with a choice that has it"
                 given = f"{key}={shown(without_secrets(config)[group][name])}"
                 raise UserError(f"{key} must be null, or name what it builds", given, hint)
 

@@ -120,7 +120,7 @@ def latest_run(runs: Path, key: str) -> Path:
     """
     begun = sorted(folder for folder in runs.glob("*") if (folder / ".hydra" / "config.yaml").is_file())
     if not begun:
-        raise UserError(f"{key}=latest must find a run", f"{runs} has none", f"{key}=RUN with its directory")
+        raise UserError(f"{key}=latest must find a run", f"{runs} has none", f"{key}=logs/runs/NAME")
     return begun[-1]
 
 

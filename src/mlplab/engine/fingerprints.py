@@ -83,7 +83,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:129decc60e",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:428dab6966",
+    "mlplab.result": "evaluate_best:bc9821eaab",
     "mlplab.sweeps.search.trial_pruning.Pruning": (
         "__init__:50ce3c9d50 _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:d3b0cc7702 "
         "on_validation_end:81d9f2b5db state_dict:a263f40c90 "

@@ -42,7 +42,7 @@ WATCHERS = (
     Checkpoints, ExponentialMovingAverage, GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine,
     StochasticWeightAverage, TrainingCurves,
 )  # fmt: skip
-"""Callbacks of this project whose hooks in every step do not change the network."""
+"""Callbacks of this project whose hooks, in a step or at a safe point, do not change the network."""
 
 LIGHTNINGS_WATCHERS = (
     "DeviceStatsMonitor",
@@ -56,7 +56,7 @@ LIGHTNINGS_WATCHERS = (
 """The same for `lightning.pytorch.callbacks`."""
 
 CALLBACK_DEFAULTS = {name: getattr(pl.Callback, name, None) for name in (*STEP_HOOKS, "on_safe_point")}
-"""Hook of a step, or after it → its default, in callbacks that do not override it; None where Lightning has none."""
+"""Hook of a step, and `on_safe_point` → its default; None where Lightning has no such hook."""
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Attributes of a module that hold functions to call with its inputs, outputs or gradients."""

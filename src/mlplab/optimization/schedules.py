@@ -196,11 +196,11 @@ def build_own_schedule(
         filled["total_steps"] = total_steps + 1
     if "mode" in parameters and "mode" not in given and issubclass(_made_by(factory), ReduceLROnPlateau):
         filled["mode"] = mode
-    # The schedules within another, as of SequentialLR, take the same optimizer.
+    # The schedules within another, as in SequentialLR, take the same optimizer.
     within = given.get("schedulers")
     if isinstance(within, list):
         filled["schedulers"] = [one(optimizer) if callable(one) else one for one in within]
-    # ChainedScheduler takes the optimizer behind these.
+    # By name, as it is the second argument of ChainedScheduler.
     scheduler = factory(optimizer=optimizer, **filled) if "optimizer" in parameters else factory(optimizer, **filled)
     if not isinstance(scheduler, LRScheduler):
         raise UserError(

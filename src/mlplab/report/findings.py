@@ -93,7 +93,7 @@ def findings_of(
         for finding in filter(None, (*best, *_reruns(those), _noise(sweep, those, tests))):
             data_sets.setdefault(finding, []).append(printable(data_set))
     for finding, names in data_sets.items():
-        # What holds for all of them is said once, and a label can name its data set itself.
+        # What holds for all of them is said once, and a label that names the data set needs no prefix.
         is_clear = len(names) == len(groups) or names[0] in finding.sentence
         found.append(finding if is_clear else replace(finding, sentence=f"On {'; '.join(names)}: {finding.sentence}"))
     found += [_mean_ranks(settings) if is_single else None, _tests(tests), *arm_findings(sweep, arms)]
@@ -168,7 +168,7 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
         return Finding("best", "result", sentence, f"{listed([setting.label for setting in equal])}.")
     which = "Smallest" if sweep.objective.mode == "min" else "Largest"
     # Those that come later because runs of them failed can have better means.
-    alike = [setting for setting in known if setting.is_whole == best.is_whole]
+    alike = [setting for setting in known if setting.is_complete == best.is_complete]
     evidence = f"{which} mean of {counted(len(alike), 'setting')}"
     if len(alike) < len(known):
         evidence = "The only setting" if len(alike) == 1 else evidence
@@ -191,7 +191,7 @@ def _other_seeds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     ranked = valued(judged(settings))
     found: list[tuple[float, int, Setting | None]] = [(0.0, 0, None)]
     for other in ranked[1:]:
-        if other.is_whole == ranked[0].is_whole and other.by_seeds.keys() != ranked[0].by_seeds.keys():
+        if other.is_complete == ranked[0].is_complete and other.by_seeds.keys() != ranked[0].by_seeds.keys():
             differences = paired_differences(ranked[0], other)
             found += [(statistics.fmean(differences), len(differences), other)] if differences else []
     mean, n, better = min(found, key=lambda one: one[0])
@@ -260,9 +260,9 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: S
 
 
 def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> Finding | None:
-    """Says which settings cannot be told from the best, or that this is unknown; a test that decides has the word."""
+    """Says which settings cannot be told from the best, or that this is unknown; where a test can decide, it does."""
     ranked = valued(judged(settings))
-    ranked = [setting for setting in ranked if setting.is_whole == ranked[0].is_whole]
+    ranked = [setting for setting in ranked if setting.is_complete == ranked[0].is_complete]
     if len(ranked) < 2:
         return None
     is_single = len(sweep.objectives) == 1
@@ -442,18 +442,18 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
     choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
     groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
-    best = {
+    best_keys = {
         (s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those) if s.rank == 1
     }
     # Where reruns decide, their best come first.
-    searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, key_of(s.values)) not in best)
+    searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, key_of(s.values)) not in best_keys)
     for setting in searched:
         # The best learning rate of one optimizer says nothing about that of another.
         chosen = [f"{setting.names[n]}={value_text(setting.values[n])}" for n in choices if n in setting.values]
         own = groups.setdefault((setting.arm, setting.data_set), {})
         own.setdefault(", ".join(chosen), []).append(setting)
     return [
-        _edge(sweep, ranked, axis, best, choice if len(those) > 1 and ranked[0].arm is None else "")
+        _edge(sweep, ranked, axis, best_keys, choice if len(those) > 1 and ranked[0].arm is None else "")
         for those in groups.values()
         for choice, ranked in list(those.items())[:MOST_GROUPS]
         for axis in axes.values()
@@ -462,7 +462,7 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
 
 
 def _edge(
-    sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, equals: Container[object], chosen: str
+    sweep: SweepRecord, ranked: Sequence[Setting], axis: ParameterAxis, best_keys: Container[object], chosen: str
 ) -> Finding | None:
     name, best = axis.name, valued(ranked)[0]
     having = [setting for setting in valued(ranked) if name in setting.values]
@@ -486,12 +486,12 @@ def _edge(
     # Hardly any draw from an interval lies exactly at its end.
     margin = EDGE * (high - low) if "low" in space else 0.0
     is_top = place >= high - margin
-    is_whole, least = all(isinstance(value, int) for value in values), axis.value(low)
-    # Below zero, or a whole number of one, there is nothing to try. A place that is none compares with nothing.
-    is_least = least == 0 or (is_whole and least == 1 and (axis.is_log or not _is_allowed(name, 0)))
+    is_integer, least = all(isinstance(value, int) for value in values), axis.value(low)
+    # There is nothing to try below 0, nor below 1 if 0 is not allowed. A NaN place fails both comparisons.
+    is_least = least == 0 or (is_integer and least == 1 and (axis.is_log or not _is_allowed(name, 0)))
     if not is_top and (not place <= low + margin or is_least):
         return None
-    # What has no value lies further out: larger values diverge, or are still to run.
+    # Values further out were tried and have no result: they diverged, or are still to run.
     lost = [setting for setting in ranked if name in setting.values and setting not in valued(ranked)]
     if tried is not having:
         lost = [s for s in lost if key_of({n: value for n, value in s.values.items() if n != name}) == others[best]]
@@ -499,7 +499,7 @@ def _edge(
     if (lost_at > place if is_top else lost_at < place).any():
         return None
     # Another one that is as good may lie within.
-    alike = [s for s in tried if s.score == best.score or (s.data_set, key_of(s.values)) in equals]
+    alike = [s for s in tried if s.score == best.score or (s.data_set, key_of(s.values)) in best_keys]
     equal = axis.places([setting.values[name] for setting in alike])
     if not (equal >= high - margin if is_top else equal <= low + margin).all():
         return None
@@ -513,7 +513,7 @@ def _edge(
     whose += f" for {metric}" if len(sweep.objectives) > 1 else ""
     end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
     further = axis.value(high) * 10 if is_top else least / 10
-    further = max(round(further), 1) if is_whole else further
+    further = max(round(further), 1) if is_integer else further
     least_text, most_text, furthest = (number(value, digits_of(value)) for value in (least, axis.value(high), further))
     as_far_as = f", {direction} to {furthest}" if axis.is_log and _is_allowed(name, further) else ""
     near = ", ".join(f"{axis.texts[b]}: {number(best_of[b])}" for b in (found[-3:] if is_top else found[:3]))
@@ -553,7 +553,7 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
             if hits >= 2 and hits > expected + 2 * expected**0.5:
                 shares.append((hits / size, hits, f"{printable(name)}={axis.texts[bucket]}", size))
         # Some values lost all of their runs, and the others none.
-        # Defaults can lie on no place of the search's axis.
+        # Default values may be missing on the axis.
         is_known = len(runs) == len(ended) == sizes.total()
         if is_known and min(sizes.values()) > 1 and all(lost[b] in (0, sizes[b]) for b in sizes):
             every = f", all those with {printable(name)}={', '.join(axis.texts[b] for b in sorted(lost))}"

@@ -67,11 +67,11 @@ def _pairs(settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
     # One seed gives one pair, of which no test can say anything. Settings that are ranked behind others because runs of
     # them failed would be compared on the seeds that spared them.
     ranked = [setting for setting in settings if len(setting.validation.values) >= 2]
-    ranked = [setting for setting in ranked if setting.is_whole == ranked[0].is_whole]
+    ranked = [setting for setting in ranked if setting.is_complete == ranked[0].is_complete]
     if any(setting.arm is None for setting in ranked) and len(ranked) > MOST_COMPARED:
         # Every further test raises the corrected p of all.
         return [(ranked[0], other) for other in ranked[1:MOST_COMPARED]]
-    # All pairs: the best of a few is chosen by the same values, so its tests alone would err in 7 to 12 of 100 sweeps.
+    # Tests of the best alone would err more often than the level, as the same values chose it.
     return list(combinations(ranked, 2))
 
 

@@ -66,7 +66,7 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     Raises:
         UserError: the sweep's directory is not writable.
     """
-    directory = analysis.sweep.folder
+    directory = analysis.sweep.report_folder
     shared = run_rows(analysis)
     charts = charts_of(analysis, shared)
     named = names_of_files(charts)

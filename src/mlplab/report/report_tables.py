@@ -52,7 +52,8 @@ class Cell:
 
     @property
     def tag(self) -> Markup:
-        """Returns its tag, of which style and key are plain: an expression in the template costs more than here."""
+        """Returns its opening tag; style and key need no escaping."""
+        # Not in the template, where it takes longer: a page can have ten thousand rows.
         style = f' class="{self.style}"' if self.style else ""
         key = f' data-v="{self.key}"' if self.key is not None else ""
         return Markup(f"<td{style}{key}>")
@@ -145,7 +146,7 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
     columns += _validation(analysis, settings)
 
     def jobs(setting: Setting) -> Cell:
-        folder = analysis.sweep.folder
+        folder = analysis.sweep.report_folder
         return Cell("", links=[(str(run.entry.number), link_to(run, folder)) for run in setting.runs])
 
     columns.append(Column("jobs", jobs, "jobs", VALIDATION, "directories of the runs"))
@@ -230,7 +231,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
 
 def failures_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of runs that failed, diverged or violate a constraint, with their reasons."""
-    folder = analysis.sweep.folder
+    folder = analysis.sweep.report_folder
     columns = [
         Column("job", lambda run: str(run.entry.number), "num"),
         Column("directory", lambda run: Cell("", None, "value", [(run.entry.directory, link_to(run, folder))])),
@@ -341,12 +342,12 @@ def leaderboard_texts(analysis: SweepAnalysis) -> tuple[str, str]:
     for table, begin, end in ((latex, r"\textbf{", "}"), (markdown, "**", "**")):
         for row in bold:
             table[row][columns.index(objectives[0])] = f"{begin}{table[row][columns.index(objectives[0])]}{end}"
-    note = f"ean ± standard deviation over n seeds{f'; {BOLD}' if bold else ''}"
+    note = f"mean ± standard deviation over n seeds{f'; {BOLD}' if bold else ''}"
     top, *body = (f"{' & '.join(row)} \\\\" for row in latex)
-    lines = [f"% needs \\usepackage{{booktabs}}; m{note}", f"\\begin{{tabular}}{{{''.join(kinds)}}}"]
+    lines = [f"% needs \\usepackage{{booktabs}}; {note}", f"\\begin{{tabular}}{{{''.join(kinds)}}}"]
     lines += [r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""]
     markdown.insert(1, ["---:" if kind == "r" else "---" for kind in kinds])
-    return "\n".join(lines), "".join(f"| {' | '.join(row)} |\n" for row in markdown) + f"\nM{note}.\n"
+    return "\n".join(lines), "".join(f"| {' | '.join(row)} |\n" for row in markdown) + f"\n{note.capitalize()}.\n"
 
 
 def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -409,6 +409,7 @@ def distribution_chart(panel: Panel) -> Chart | None:
     ranked = panel.searched.transform_filter(WITH_VALUE)
     ranked = ranked.transform_window(share="cume_dist()", sort=[alt.SortField("y")], groupby=["c"])
     y = alt.Y("share:Q", title="share of the runs (percent)", axis=PERCENT)
+    # Only now, as the shares are those of all runs.
     ranked = ranked.transform_filter("datum.kept").encode(x=scaled(panel.y, "y", alt.X), y=y)
     line = ranked.mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
     dots = ranked.mark_point(opacity=0, size=50, filled=True)

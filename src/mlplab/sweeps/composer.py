@@ -46,7 +46,7 @@ class Composer:
             The overrides that all jobs share, and what is swept.
 
         Raises:
-            UserError: a value is itself a sweep, of which a job could train no more than one run.
+            UserError: an experiment among several is a sweep itself.
         """
         # Of one name given twice the later counts, so what is typed replaces what conf/ has.
         swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
@@ -86,7 +86,7 @@ class Composer:
             when: name → other names on which it depends → their values with which it is swept.
 
         Raises:
-            UserError: a condition asks for a name or a choice that there is not.
+            UserError: a condition asks for a name or a choice that does not exist.
         """
         own = {dimension.name: dimension.when for dimension in dimensions if dimension.when}
         when = {name: {**own.get(name, {}), **when.get(name, {})} for name in (*own, *when)}

@@ -283,8 +283,8 @@ class SubmittedJobs:
         late = [name for name, said in died.items() if TOO_OFTEN in said]
         if late:
             raise RunFailed(
-                f"a job must save something before its time limit, but {first_of(late, 3)} had not, however often "
-                f"started again; try hydra.launcher.timeout_min={2 * int(self.settings['timeout_min'])}"
+                f"a job must save a checkpoint within its time limit, but {first_of(late, 3)} saved none in any "
+                f"attempt; try hydra.launcher.timeout_min={2 * int(self.settings['timeout_min'])}"
             )
         for name, said in died.items():
             print(f"killed  {name}{f': {said}' if said else ''}; its log is {shortest(self._log(name))}")

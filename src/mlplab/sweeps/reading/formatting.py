@@ -44,12 +44,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def digits_of(value: float) -> int:
-    """Returns how many digits show a swept number: six if it has no more, as 0.99999 is not 1, else four."""
+    """Returns 6 if six significant digits show a swept number exactly, as 0.99999 is not 1; else 4."""
     return 6 if float(f"{value:.6g}") == value else 4
 
 
 def value_text(value: Any) -> str:
-    """Formats a swept value as one would type it: numbers with four to six digits, long values cut."""
+    """Formats a swept value as one would type it: numbers with four or six digits, long values cut."""
     text = f"{value:.{digits_of(value)}g}" if isinstance(value, float) else printable(shown(value))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
@@ -57,7 +57,7 @@ def value_text(value: Any) -> str:
 def spread_text(spread: Spread) -> str:
     """Formats mean and deviation, rounded to two digits of the deviation: `0.055 ± 0.035`; one value as it is."""
     mean, deviation = spread.mean, spread.deviation
-    # Such as a number of parameters.
+    # Large whole numbers, such as numbers of parameters, are not rounded.
     if mean is not None and mean.is_integer() and not deviation and 1e4 <= abs(mean) < 1e15:
         return f"{mean:,.0f}"
     # 0 has no logarithm, and so no first digit to round to.

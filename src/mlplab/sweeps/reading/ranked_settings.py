@@ -125,8 +125,8 @@ class Setting:
         return len(self.runs) - sum(self.states[state] for state in ("finished", *UNRANKED, *FAILED))
 
     @property
-    def is_whole(self) -> bool:
-        """Returns whether it has a value that no failed run of it flatters."""
+    def is_complete(self) -> bool:
+        """Returns whether it has a value to be ranked by, and no run of it failed."""
         return self.sort_key[0] == 0
 
     @cached_property

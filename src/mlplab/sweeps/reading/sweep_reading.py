@@ -66,9 +66,9 @@ def shown_metrics(objectives: Sequence[Objective], target: Bound | None, swept: 
 
 
 def comparable(record: SweepRecord) -> SweepRecord:
-    """Names the data sets of the runs, and replaces an objective that means something else for each loss.
+    """Names the data sets of the runs, and replaces the loss as objective by a metric that several losses share.
 
-    Where no metric is known of every run, those of different losses are held apart, like those on different data.
+    Without such a metric it separates the runs by their losses, like those on different data.
     """
     runs = with_data_sets(record.runs, record.configs)
     replaced = next((o for o in record.objectives if o.metric == LOSS), None)
@@ -92,7 +92,7 @@ def comparable(record: SweepRecord) -> SweepRecord:
 
 def _loss_of(run: RunRecord) -> str:
     values = {name: value for name, value in run.entry.values.items() if chooses_loss(name)}
-    return ", ".join(f"{name}={value_text(value)}" for name, value in values.items()) or "the loss of conf/"
+    return ", ".join(f"{name}={value_text(value)}" for name, value in values.items()) or "default loss"
 
 
 def ledger_of(directory: Path) -> Ledger:

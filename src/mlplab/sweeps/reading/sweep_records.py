@@ -75,9 +75,9 @@ class SweepRecord:
     spaces: Mapping[str | None, Mapping[str, Mapping[str, Any]]]
     runs: list[RunRecord]  # by job number
     n_unreadable: int = 0  # entries of sweep.json that describe no job
-    replaced: Objective | None = None  # the objective asked for, where its runs have several losses
+    replaced: Objective | None = None  # the objective asked for, if it means something else for each of several losses
     told: Sequence[Finding] = ()  # what was noticed while it was read
-    out: Path | None = None  # folder of the report; None for its directory
+    out: Path | None = None  # folder of the report, if not `directory`
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class SweepRecord:
         return self.directory.resolve().name
 
     @property
-    def folder(self) -> Path:
+    def report_folder(self) -> Path:
         """Returns the folder of the report."""
         return self.out or self.directory
 
