@@ -89,7 +89,7 @@ def test_a_time_limit_in_which_nothing_is_saved_is_told_as_such(tmp_path: Path) 
     jobs._numbers = {"0_a": "12", "1_b": "13"}
     for number, line in ((12, "UncompletedJobError: Job not requeued because: timed-out too many times."), (13, "")):
         (tmp_path / f"{number}_0_log.err").write_text(f"Traceback\n{line}\n")
-    with pytest.raises(RunFailed, match=r"but 0_a had not, .*; try hydra.launcher.timeout_min=2$"):
+    with pytest.raises(RunFailed, match=r"but 0_a saved none in any attempt; try hydra.launcher.timeout_min=2$"):
         jobs._require_done(["0_a", "1_b"])
     with pytest.raises(BrokenProcessPool, match="the process of 1_b died"):
         jobs._require_done(["1_b"])
