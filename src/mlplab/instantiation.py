@@ -191,6 +191,8 @@ def accepted_options(group: str, node: Any) -> list[str]:
         )
     try:
         found = hydra.utils.get_object(target)
+        if not callable(found):
+            raise TypeError(f"{type(found).__name__} cannot be called")
     except Exception as error:
         near = _nearest_target(str(target))
         raise UserError(

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 ONE_AT_A_TIME = threading.RLock()
-"""Lock for composing and training: Hydra and PyTorch's random generators are global to the process."""
+"""Lock for composing, training and loading: Hydra and PyTorch's random generators are global to the process."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -205,7 +205,8 @@ class Run:
 
     @cached_property
     def _trained(self) -> TrainedRun:
-        with torch.random.fork_rng([]):  # a network draws weights before it is given its own
+        # A network draws weights before it is given its own, from the generator that a training in another thread uses.
+        with ONE_AT_A_TIME, torch.random.fork_rng([]):
             return load_run(self.directory)
 
     @property
