@@ -41,7 +41,9 @@ def test_an_option_that_is_not_taken_is_refused_with_those_that_are() -> None:
     assert refusal.value.requirement.endswith(": n_rows, seed, epoch")
 
 
-@pytest.mark.parametrize(("target", "must"), [(None, "must name what it builds"), ("no.such.thing", "importable")])
+@pytest.mark.parametrize(
+    ("target", "must"), [(None, "must name what it builds"), ("no.such.thing", "importable"), ("abc", "importable")]
+)
 def test_what_cannot_be_found_is_refused(target: str | None, must: str) -> None:
     with pytest.raises(UserError, match=must):
         accepted_options("model", {"_target_": target})
