@@ -291,7 +291,8 @@ def _unknown_key(overrides: Sequence[Override], conf: Path) -> UserError | None:
             return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])
         hint = _other_choice_with(key, value, conf) or (f"+{text}" if flag in TRAINER_FLAGS else None)
         if hint is None:
-            near = nearest_key(key, _options_beside(key, groups) or keys)
+            beside = _options_beside(key, groups)
+            near = nearest_key(key, beside or keys)
             # A nested group: `callbacks/averaging`.
             near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
             within = [
@@ -301,7 +302,7 @@ def _unknown_key(overrides: Sequence[Override], conf: Path) -> UserError | None:
                 f"one of {first_of(within, 8)}" if within else f"{command('train.py', '--help')}, which lists them all"
             )
             hint = f"{near}={value}" if near else others
-            if not near and _options_beside(key, groups):
+            if not near and beside:
                 hint = f"+{text}, if its _target_ takes it"
         return UserError("names on the command line must exist in the configuration", text, hint)
     return None
