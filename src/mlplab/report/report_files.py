@@ -13,12 +13,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mlplab.errors import not_writable, printable
+from mlplab.errors import not_writable
 from mlplab.report.charts import Chart
 from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
 from mlplab.report.provenance import headline, provenance_of
-from mlplab.report.report_tables import Table, failures_table, files_of, leaderboard, tests_table
-from mlplab.report.rerun_commands import commands
+from mlplab.report.report_tables import Table, failures_table, files_of, leaderboard, printable_lines, tests_table
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.report.sweep_charts import charts_of
@@ -107,7 +106,7 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
 
     def as_text(value: Any) -> Any:
         """Shows control characters as their codes; escaping the rest is left to Jinja."""
-        return value if isinstance(value, Markup) else "\n".join(map(printable, str(value).split("\n")))
+        return value if isinstance(value, Markup) else printable_lines(str(value))
 
     names = ("page.html.j2", "page.css", "page.js")
     template, style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names)
@@ -146,7 +145,7 @@ def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Secti
     sweep, settings, ranked = analysis.sweep, analysis.settings, judged(analysis.settings)
     # With several objectives, or data sets, no setting is the best one.
     has_best = ranked and ranked[0].validation.values and len(sweep.objectives) == 1 and not sweep.data_sets
-    command = "\n".join(commands(ranked[0], sweep.constants)) if has_best else ""
+    command = "\n".join(analysis.commands[ranked[0]]) if has_best else ""
     arms: list[Table] = []
     if analysis.arms:
         reruns = [setting for setting in settings if setting.stage != "search"]

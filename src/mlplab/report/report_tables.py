@@ -17,7 +17,6 @@ from markupsafe import Markup, escape
 from mlplab.errors import printable
 from mlplab.report.findings import supported_best
 from mlplab.report.paired_tests import p_text
-from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
@@ -51,12 +50,14 @@ class Cell:
     links: Sequence[tuple[str, str]] = ()  # text and address
 
     @property
-    def tag(self) -> Markup:
-        """Returns its opening tag; style and key need no escaping."""
-        # Not in the template, where it takes longer: a page can have ten thousand rows.
+    def html(self) -> str:
+        if self.style == "command":
+            # Commands are full of apostrophes, which need no escaping between double quotes.
+            return '<td data-c="' + str(escape(self.text)).replace("&#39;", "'") + '">'
         style = f' class="{self.style}"' if self.style else ""
         key = f' data-v="{self.key}"' if self.key is not None else ""
-        return Markup(f"<td{style}{key}>")
+        links = " ".join(f'<a href="{escape(address)}">{escape(printable(text))}</a>' for text, address in self.links)
+        return f"<td{style}{key}>{escape(printable_lines(self.text))}{links}"
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,24 @@ class Table:
         return ([column.cell(thing) for column in self.columns] for thing in self.objects)
 
     @property
+    def html_rows(self) -> Iterator[Markup]:
+        """Returns its rows in HTML, without end tags, which HTML does not ask for."""
+        # Not in the template, where ten thousand rows take three times as long.
+        for thing, row in zip(self.objects, self.rows, strict=True):
+            number = f" data-{self.key[0]}={self.key[1](thing)}" if self.key is not None else ""
+            yield Markup(f"<tr{number}>{''.join(cell.html for cell in row)}\n")
+
+    @property
     def groups(self) -> list[tuple[str, int, str]]:
         """Returns heading, width and style of each group of columns; empty if there is only one."""
         # Only neighbours are joined, so columns of one group must stand side by side.
         groups = [(name, list(columns)) for name, columns in groupby(self.columns, lambda column: column.group)]
         return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
+
+
+def printable_lines(text: str) -> str:
+    """Escapes control characters, but for the ends of lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _runs(setting: Setting) -> str:
@@ -164,10 +178,10 @@ def _value(name: str, setting: Setting) -> str:
 
 
 def _command(analysis: SweepAnalysis, names: Mapping[str, str], setting: Setting) -> Cell:
-    text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
+    text = printable_lines("\n".join(analysis.commands[setting]))
     # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
     text = re.sub(r"(?<!\S)([^\s=]+)=", lambda found: names.get(found[1], found[0]), text)
-    return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
+    return Cell(text.replace("python train.py ", chr(0xF8FF)), style="command")
 
 
 def link_to(run: RunRecord, folder: Path) -> str:
@@ -275,7 +289,7 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
             row |= {f"median {unit} to target": time.median[unit] if time else None for unit in UNITS}
         for metric in tests:
             row |= _plain(metric, setting.test(metric))
-        row["command"] = "\n".join(commands(setting, sweep.constants))
+        row["command"] = "\n".join(analysis.commands[setting])
         rows.append(row)
     return rows
 
@@ -357,7 +371,7 @@ def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         # For Python, true is the integer 1.
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
-        text = "\n".join(printable(line) for line in shown(value).split("\n"))
+        text = printable_lines(shown(value))
         # The apostrophe tells a spreadsheet that the cell is text.
         return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 

@@ -14,6 +14,7 @@ from mlplab.report.charts import ChartAxis, ParameterAxis, axis_of, value_axis
 from mlplab.report.findings import ArmResult, arms_of, findings_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_effects import MOST_SETTINGS, Effects, grid_effects, search_effects
+from mlplab.report.rerun_commands import commands
 from mlplab.sweeps.job_values import SEEDS
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.reading.formatting import value_text, words_of
@@ -46,6 +47,11 @@ class SweepAnalysis:
     @cached_property
     def searched(self) -> list[Setting]:
         return of_stage(self.settings, "search")
+
+    @cached_property
+    def commands(self) -> dict[Setting, list[str]]:
+        """Maps each setting to the commands that run it again."""
+        return {setting: commands(setting, self.sweep.constants) for setting in self.settings}
 
     @property
     def by_effect(self) -> list[ParameterAxis]:
