@@ -11,6 +11,7 @@ the options in which they differ are compared. It can be run at any time, also w
 
     sweep=DIRECTORY    of a sweep, of a run, or with runs; its name may be left out, and there may be several
     out=FOLDER         where the report is written
+    figures=true       the figures as PNG, SVG and PDF too, which is the default up to 2,000 runs; or false
     --json             the findings and the leaderboard as JSON on standard output, and nothing else
 """
 
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = {
     "sweep": Option("paths", example="logs/sweeps/NAME", is_required=True, is_first=True),
     "out": Option("path", example="logs/reports/NAME"),
+    "figures": Option("switch", example="true"),
     **JSON,
 }
 
@@ -41,8 +43,9 @@ def main(settings: dict[str, Any]) -> Result:
     texts, contents = [], []
     for record in read_records(settings["sweep"], ROOT / "logs", settings["out"]):
         analysis = conclusions(record)
-        written = write_report(analysis, ROOT)
+        written = write_report(analysis, ROOT, with_figures=settings["figures"])
         files = [f"{kind:<16}{shortest(path)}" for kind, path in written.items()]
+        files += [] if "figures" in written else ["figures         on the page only; figures=true writes them as files"]
         texts.append("\n".join([as_text(analysis), *files]))
         if settings["--json"]:
             contents.append({**as_content(analysis), "written": {kind: str(path) for kind, path in written.items()}})

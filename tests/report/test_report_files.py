@@ -15,7 +15,7 @@ from report.conftest import HOSTILE, Drawn
 from sweeps.making import job, write_sweep
 
 from mlplab.report.provenance import provenance_of
-from mlplab.report.report_files import render_page
+from mlplab.report.report_files import names_of_files, render_page
 from mlplab.report.run_rows import as_json, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
@@ -64,7 +64,8 @@ def page(root: Path, drawn: Drawn) -> Callable[[SweepAnalysis], str]:
 
     def make(analysis: SweepAnalysis) -> str:
         if id(analysis) not in pages:
-            pages[id(analysis)] = render_page(analysis, *drawn(analysis), "", root)
+            shared, charts = drawn(analysis)
+            pages[id(analysis)] = render_page(analysis, shared, charts, "", root, names_of_files(charts))
         return pages[id(analysis)]
 
     return make
@@ -124,7 +125,7 @@ def test_a_row_leads_to_its_runs_and_its_command(
 def test_addresses_of_runs_are_no_schemes_and_no_markup(tmp_path: Path, root: Path) -> None:
     analysis = analyse(write_sweep(tmp_path, [job(0, {"a": 0}, directory='javascript:alert(1)"> <b>')]))
     shared = run_rows(analysis)
-    page = render_page(analysis, shared, charts_of(analysis, shared), "", root)
+    page = render_page(analysis, shared, charts_of(analysis, shared), "", root, {})
     assert 'href="javascript%3Aalert%281%29%22%3E%20%3Cb%3E/"' in page
 
 
@@ -204,7 +205,7 @@ def test_data_cannot_end_their_element(told_hostile: SweepAnalysis, page: Callab
 def test_there_is_a_page_at_any_time(tmp_path: Path, root: Path, jobs: list[dict]) -> None:
     analysis = analyse(write_sweep(tmp_path / "s", jobs))
     shared = run_rows(analysis)
-    text = render_page(analysis, shared, charts_of(analysis, shared), "", root)
+    text = render_page(analysis, shared, charts_of(analysis, shared), "", root, {})
     assert Reader(text).open == []
     assert "What was learned" in text
 
@@ -212,4 +213,4 @@ def test_there_is_a_page_at_any_time(tmp_path: Path, root: Path, jobs: list[dict
 def test_long_tables_are_whole(tmp_path: Path, root: Path) -> None:
     analysis = analyse(write_sweep(tmp_path, [job(k, {"a": k}, 0.1 + k, epochs=1) for k in range(200)]))
     shared = run_rows(analysis)
-    assert render_page(analysis, shared, defaultdict(list), "", root).count("<tr data-s=") == 200
+    assert render_page(analysis, shared, defaultdict(list), "", root, {}).count("<tr data-s=") == 200

@@ -43,7 +43,7 @@ def test_a_rerun_leaves_what_was_found_as_it_was(tmp_path: Path, root: Path) -> 
     assert headline(after)[0] == "43 runs of 8 settings"
     text = as_text(after)
     assert text.index("optimizer=sgd, lr=1 ") < text.index("The best once more, on other seeds")
-    page = render_page(after, run_rows(after), SECTIONS, "", root)
+    page = render_page(after, run_rows(after), SECTIONS, "", root, {})
     assert page.index(">The search<") < page.index("The best once more, on other seeds")
 
 
@@ -135,7 +135,7 @@ def test_of_several_objectives_none_is_best(tmp_path: Path, root: Path) -> None:
     kinds = [finding.kind for finding in analysis.findings]
     assert "best" not in kinds
     assert kinds[0] == "pareto"
-    everything = render_page(analysis, run_rows(analysis), SECTIONS, "", root) + as_text(analysis)
+    everything = render_page(analysis, run_rows(analysis), SECTIONS, "", root, {}) + as_text(analysis)
     assert "rerun_best" not in everything
     assert "is best" not in everything
     assert "The best once more" not in everything

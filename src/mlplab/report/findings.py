@@ -181,7 +181,7 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     if known[1] in alike and following == spread_text(best.validation):
         evidence += f", worse by {number(abs(known[1].score - best.score))}"
     evidence += "."
-    if is_rerun and key_of(searched[0].values) != key_of(best.values):
+    if is_rerun and searched[0].key != best.key:
         evidence += f" In the search it was {searched[0].label}, on the seeds that chose it."
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", evidence)
 
@@ -226,9 +226,9 @@ def _reruns(settings: Sequence[Setting]) -> list[Finding]:
     """Compares reruns on new seeds with the runs that chose them; arms have a table instead."""
     ranked = valued(of_stage(settings, "search"))
     # By keys, as one number can be spelled in two ways, 0.001 and 1e-3.
-    before = {key_of(setting.values): setting for setting in reversed(ranked)}
+    before = {setting.key: setting for setting in reversed(ranked)}
     reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
-    known = [(rerun, before.get(key_of(rerun.values))) for rerun in reruns if rerun.validation.values or rerun.n_failed]
+    known = [(rerun, before.get(rerun.key)) for rerun in reruns if rerun.validation.values or rerun.n_failed]
     return [_rerun(rerun, old, ranked, reruns) for rerun, old in known if old is not None]
 
 
@@ -442,11 +442,9 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
     choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
     groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
-    best_keys = {
-        (s.data_set, key_of(s.values)) for those in by_data_set(settings).values() for s in judged(those) if s.rank == 1
-    }
+    best_keys = {(s.data_set, s.key) for those in by_data_set(settings).values() for s in judged(those) if s.rank == 1}
     # Where reruns decide, their best come first.
-    searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, key_of(s.values)) not in best_keys)
+    searched = sorted(of_stage(settings, "search"), key=lambda s: (s.data_set, s.key) not in best_keys)
     for setting in searched:
         # The best learning rate of one optimizer says nothing about that of another.
         chosen = [f"{setting.names[n]}={value_text(setting.values[n])}" for n in choices if n in setting.values]
@@ -469,8 +467,7 @@ def _edge(
     if axis.choices or best not in having:
         return None
     # In a grid, those that differ in this parameter alone. Of two values the best one is always at an end.
-    others = {s: key_of({n: value for n, value in s.values.items() if n != name}) for s in having}
-    tried = [setting for setting in having if others[setting] == others[best]]
+    tried = [setting for setting in having if all(part[0] == name for part in setting.key ^ best.key)]
     if len({value_text(setting.values[name]) for setting in tried}) < LEAST_VALUES:
         # In a search all parameters differ at once: of few trials the best one lies at some end by chance.
         low, high = axis.ends
@@ -492,14 +489,14 @@ def _edge(
     if not is_top and (not place <= low + margin or is_least):
         return None
     # Values further out were tried and have no result: they diverged, or are still to run.
-    lost = [setting for setting in ranked if name in setting.values and setting not in valued(ranked)]
+    lost = [setting for setting in ranked if name in setting.values and setting.validation.mean is None]
     if tried is not having:
-        lost = [s for s in lost if key_of({n: value for n, value in s.values.items() if n != name}) == others[best]]
+        lost = [setting for setting in lost if all(part[0] == name for part in setting.key ^ best.key)]
     lost_at = axis.places([setting.values[name] for setting in lost])
     if (lost_at > place if is_top else lost_at < place).any():
         return None
     # Another one that is as good may lie within.
-    alike = [s for s in tried if s.score == best.score or (s.data_set, key_of(s.values)) in best_keys]
+    alike = [s for s in tried if s.score == best.score or (s.data_set, s.key) in best_keys]
     equal = axis.places([setting.values[name] for setting in alike])
     if not (equal >= high - margin if is_top else equal <= low + margin).all():
         return None

@@ -17,7 +17,7 @@ LEAST_SETTINGS = 12  # settings below which there is no model of a search
 LEAST_FILLED, LEAST_KEPT = 0.7, 0.5
 # Share of a search's settings that count as its best, and how many must be among them, as Optuna advises.
 BEST_SHARE, LEAST_BEST = 0.1, 5
-MOST_SETTINGS = 2_000  # settings from which importances are computed; of more, those at evenly spaced ranks
+MOST_SETTINGS = 1_000  # settings from which importances are computed; of more, those at evenly spaced ranks
 
 TREES, LEAST_PER_LEAF = 64, 2
 

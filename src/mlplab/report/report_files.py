@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -40,6 +41,9 @@ TESTS = (
     "best of many on these very seeds look better than they are; new seeds tell."
 )
 
+# Runs of a sweep whose figures are files, too, unless somebody asks: they take half of the time.
+MOST_WITH_FILES = 2_000
+
 Charts = Mapping[str, Sequence[Chart]]
 
 
@@ -57,39 +61,43 @@ class Section:
     facts: Sequence[tuple[str, str]] = ()
 
 
-def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
+def write_report(analysis: SweepAnalysis, root: Path, *, with_figures: bool | None = None) -> dict[str, Path]:
     """Writes the files of a report, each completely or not at all, and returns them by their kind.
 
-    The page compares with the conf/ in `root`, the project's folder.
+    The page compares with the conf/ in `root`, the project's folder. Figures are files, too, `with_figures`; with None,
+    those of at most `MOST_WITH_FILES` runs.
 
     Raises:
         UserError: the sweep's directory is not writable.
     """
     directory = analysis.sweep.report_folder
     shared = run_rows(analysis)
-    charts = charts_of(analysis, shared)
-    named = names_of_files(charts)
+    with debug_mode(False):  # Altair's checks take a third of the time to make figures, and tests make them
+        charts = charts_of(analysis, shared)
+    if with_figures is None:
+        with_figures = len(shared.rows) <= MOST_WITH_FILES
+    named = names_of_files(charts) if with_figures else {}
     page, figures = directory / "report.html", directory / "figures"
     tables = {directory / name: text for name, text in files_of(analysis).items()}
     try:
-        figures.mkdir(parents=True, exist_ok=True)
-        for folder in (directory, figures):
+        for folder in (directory, *([figures] if with_figures else [])):
+            folder.mkdir(parents=True, exist_ok=True)
             remove_temporary_files(folder)  # of a report that was killed
         # Apart from each other, as V8 frees little memory before its process ends.
         with calling(apart=shared.is_thinned) as call:
-            bundle = call(browser_bundle) if named else ""
+            bundle = call(browser_bundle) if any(charts.values()) else ""
         with calling(apart=shared.is_thinned) as call:
-            for chart in (chart for section in charts.values() for chart in section):
+            for chart in (chart for section in charts.values() for chart in section if with_figures):
                 rendered = call(render, with_rows(chart.spec, shared.datasets(chart.spec)))
                 for ending, content in rendered.items():
                     write_bytes(figures / f"{named[chart.name]}.{ending}", content)
         # The page comes last: where it is new, everything that it mentions is there.
         for path, text in tables.items():
             write_bytes(path, text.encode())
-        write_bytes(page, render_page(analysis, shared, charts, bundle, root).encode())
+        write_bytes(page, render_page(analysis, shared, charts, bundle, root, named).encode())
     except OSError as error:
         raise not_writable("the report's folder", directory, error, f"chmod u+w {directory}, or out=FOLDER") from None
-    return {"report": page, **{path.name: path for path in tables}, "figures": figures}
+    return {"report": page, **{path.name: path for path in tables}} | ({"figures": figures} if with_figures else {})
 
 
 def names_of_files(charts: Charts) -> dict[str, str]:
@@ -101,8 +109,10 @@ def names_of_files(charts: Charts) -> dict[str, str]:
     return found
 
 
-def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle: str, root: Path) -> str:
-    """Renders the page, with the script of Vega as `bundle`."""
+def render_page(
+    analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle: str, root: Path, named: Mapping[str, str]
+) -> str:
+    """Renders the page, with the script of Vega as `bundle`, and links to the files of figures by their names."""
 
     def as_text(value: Any) -> Any:
         """Shows control characters as their codes; escaping the rest is left to Jinja."""
@@ -126,7 +136,7 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
         headline=headline(analysis),
         states=[(state, counts[state]) for state in STATES if counts[state]],
         sections=_sections(analysis, charts, root),
-        figures=names_of_files(charts),
+        figures=named,
         places={name: place for place, name in enumerate(specs)},
         data=Markup(as_json(page_data(shared, analysis) | {"charts": list(specs.values())})),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",

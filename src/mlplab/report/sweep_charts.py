@@ -117,8 +117,7 @@ class Panel:
     ) -> Chart:
         """Completes a specification."""
         drawn = alt.layer(*layers).properties(width=WIDE if is_wide else WIDTH, height=height)
-        # Checks against the schema take a third of the time to build a figure, and are for tests.
-        spec = drawn.configure(**CONFIG).to_dict(validate=False)
+        spec = drawn.configure(**CONFIG).to_dict()
         spec["params"] = [{"name": "chosen", "value": None}, *spec.get("params", [])]
         on = f", {self.data}" if self.data else ""
         return Chart(name + on, title + on, caption, spec, is_wide)

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from mlplab.errors import UserError, printable
 
 try:
@@ -62,7 +64,7 @@ def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """Reads an untrusted JSON object; empty if the file is missing, unreadable or not an object."""
     try:
-        content = json.loads(read_ordinary(path))
+        content = _parsed(read_ordinary(path))
     # Deeply nested JSON exceeds Python's limit of recursion.
     except (OSError, ValueError, RecursionError):
         return {}
@@ -72,20 +74,27 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Reads a file with a JSON object in each line; skips truncated lines."""
     try:
-        text = read_ordinary(path).decode()
-    except (OSError, UnicodeDecodeError):
+        rows = read_ordinary(path).splitlines()
+    except OSError:
         return []
     lines = []
-    rows = text.splitlines()
     with contextlib.suppress(ValueError, RecursionError):
         # Parsing all lines at once takes half the time.
-        lines = json.loads(f"[{','.join(rows)}]")
+        lines = _parsed(b"[%b]" % b",".join(rows))
         rows = []
-    for line in rows:
+    for row in rows:
         # A kill may have cut the last line off.
         with contextlib.suppress(ValueError, RecursionError):
-            lines.append(json.loads(line))
+            lines.append(_parsed(row))
     return [line for line in lines if isinstance(line, dict)]
+
+
+def _parsed(text: bytes) -> Any:
+    """Parses JSON, with Python's NaN and Infinity."""
+    try:
+        return orjson.loads(text)  # three times as fast, which a report of thousands of runs needs
+    except orjson.JSONDecodeError:
+        return json.loads(text)
 
 
 def require_ordinary(directory: Path, *, deep: bool = True) -> None:

@@ -68,6 +68,11 @@ class Setting:
 
     # Cached, here and below: ranking, tables and charts ask again and again, and runs do not change.
     @cached_property
+    def key(self) -> frozenset[tuple[str, str]]:
+        """Returns what is equal for equal values."""
+        return key_of(self.values)
+
+    @cached_property
     def states(self) -> Counter[str]:
         return Counter(run.state for run in self.runs)
 
@@ -225,12 +230,12 @@ def contenders(settings: Sequence[Setting]) -> list[Setting]:
     if all(setting.arm is None for setting in settings):
         return searched or rerun
     # A comparison that went on can have another best by now; the new seeds must not choose between the two.
-    best = {(s.arm, s.data_set): key_of(s.values) for s in reversed(searched)}
+    best = {(s.arm, s.data_set): s.key for s in reversed(searched)}
     chosen: dict[Any, Setting] = {}
     for setting in rerun:
         arm = setting.arm, setting.data_set
         # The first of an arm's reruns where its best has none.
-        if arm not in chosen or (key_of(setting.values) == best.get(arm) != key_of(chosen[arm].values)):
+        if arm not in chosen or (setting.key == best.get(arm) != chosen[arm].key):
             chosen[arm] = setting
     kept = [setting for setting in rerun if setting.arm is None or setting in chosen.values()]
     # Before the first rerun of a comparison has begun, the search is all there is.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from sys import intern
@@ -226,8 +227,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
     curves: dict[str, Curve] = {}
     before: Values = np.empty((3, 0))
     for metric in metrics:
-        rows, names = [line for line in lines if metric in line], (*COUNTS, "seconds", metric)
-        columns = _column([row.get(name) for name in names for row in rows]).reshape(len(names), -1)
+        columns = _columns([line for line in lines if metric in line], (*COUNTS, "seconds", metric))
         # A diverged loss stays as NaN, but a point needs its place in time.
         columns = columns[:, np.isfinite(columns[:3]).all(axis=0)]
         # Most metrics are measured at the same moments: of thousands of runs these are half of the memory.
@@ -237,14 +237,18 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
     return _numbers(next(filter(None, validations), {})), curves
 
 
-def _column(values: list[Any]) -> Values:
-    """Returns values as numbers; NaN for what is no finite number."""
+def _columns(rows: list[dict[str, Any]], names: Sequence[str]) -> Values:
+    """Returns a column for each name, (len(names), len(rows)); NaN for what is no finite number."""
+    try:
+        values = [value for column in zip(*map(itemgetter(*names), rows), strict=True) for value in column]
+    except KeyError:
+        values = [row.get(name) for name in names for row in rows]
     # NumPy would also read the number in a text; it makes NaN of None.
     if {*map(type, values)} <= {int, float, NoneType}:
         with contextlib.suppress(OverflowError):
-            column = np.array(values, dtype=np.float64)
-            return np.where(np.isfinite(column), column, np.nan)
-    return np.array([as_number(value) for value in values], dtype=np.float64)
+            table = np.array(values, dtype=np.float64).reshape(len(names), -1)
+            return np.where(np.isfinite(table), table, np.nan)
+    return np.array([as_number(value) for value in values], dtype=np.float64).reshape(len(names), -1)
 
 
 @lru_cache(maxsize=1000)
@@ -291,8 +295,10 @@ def with_data_sets(runs: Sequence[RunRecord], configs: Mapping[str, Any]) -> lis
     # Data that are drawn by the seed differ from seed to seed, and are the same problem.
     is_drawn = any("${seed}" in str(as_mapping(config).get("data")) for config in configs.values())
     prints = ["" if is_drawn else str(as_mapping(r.manifest.get("data")).get("fingerprint") or "") for r in runs]
-    settings = [key_of({name: v for name, v in run.entry.values.items() if name not in SEEDS}) for run in runs]
     chosen = [key_of({name: v for name, v in run.entry.values.items() if chooses_data(name)}) for run in runs]
+    settings = chosen
+    if not all(prints):
+        settings = [key_of({name: v for name, v in run.entry.values.items() if name not in SEEDS}) for run in runs]
     # Jobs that have not begun have no fingerprint, and those of their values or their data.
     known: dict[Any, str] = {}
     for keys in (chosen, settings):
