@@ -29,10 +29,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _drawn_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Within this process nothing is rendered, which takes most of the time; other processes render."""
     monkeypatch.setattr(report_files, "render", lambda spec: dict.fromkeys(("svg", "png", "pdf"), b"picture"))
     monkeypatch.setattr(report_files, "browser_bundle", str)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path_factory.mktemp("environment")))
 
 
 @pytest.fixture
@@ -184,6 +185,39 @@ def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, mo
     assert sorted((sweep / "figures").iterdir()) == sorted(written)
     assert not list(sweep.rglob(".*.tmp"))
     assert not (sweep / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "most", "are_files"),
+    [([], 2_000, True), ([], 10, False), (["figures=true"], 10, True), (["figures=false"], 2_000, False)],
+)
+def test_figures_are_files_unless_there_are_many_runs(
+    sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch, words: list[str], most: int, are_files: bool
+) -> None:
+    monkeypatch.setattr(report_files, "MOST_WITH_FILES", most)
+    done = script("report", str(sweep), *words)
+    assert (done.status, done.errors) == (0, "")
+    assert ("figures=true writes them as files" in done.output) != are_files
+    assert (sweep / "figures").exists() == are_files
+    page = (sweep / "report.html").read_text(encoding="utf-8")
+    assert ('<a href="figures/' in page) == are_files
+    assert page.count('class="chart"') > 3
+
+
+def test_the_script_of_figures_is_made_once(
+    sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(report_files, "browser_bundle", lambda: made.append("") or "/* the script */")
+    for environment in ("one", "one", "two"):
+        monkeypatch.setattr(sys, "prefix", str(tmp_path / environment))
+        assert script("report", str(sweep)).status == 0
+        assert "/* the script */" in (sweep / "report.html").read_text(encoding="utf-8")
+    assert len(made) == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "file"))  # nothing can be kept there
+    assert script("report", str(sweep)).status == 0
+    assert len(made) == 3
 
 
 def train(folder: Path, *words: str) -> None:

@@ -1,11 +1,14 @@
 """Writes report.html, one file that requests nothing from the network, tables for other programs, and figures/."""
 
 import base64
+import contextlib
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from mlplab.report.report_tables import Table, failures_table, files_of, leaderb
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 from mlplab.report.sweep_charts import charts_of
-from mlplab.runs.files import remove_temporary_files, write_bytes
+from mlplab.runs.files import read_ordinary, remove_temporary_files, write_bytes
 from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, judged, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
 
@@ -83,9 +86,7 @@ def write_report(analysis: SweepAnalysis, root: Path, *, with_figures: bool | No
         for folder in (directory, *([figures] if with_figures else [])):
             folder.mkdir(parents=True, exist_ok=True)
             remove_temporary_files(folder)  # of a report that was killed
-        # Apart from each other, as V8 frees little memory before its process ends.
-        with calling(apart=shared.is_thinned) as call:
-            bundle = call(browser_bundle) if any(charts.values()) else ""
+        bundle = _script_of_figures(apart=shared.is_thinned) if any(charts.values()) else ""
         with calling(apart=shared.is_thinned) as call:
             for chart in (chart for section in charts.values() for chart in section if with_figures):
                 rendered = call(render, with_rows(chart.spec, shared.datasets(chart.spec)))
@@ -98,6 +99,20 @@ def write_report(analysis: SweepAnalysis, root: Path, *, with_figures: bool | No
     except OSError as error:
         raise not_writable("the report's folder", directory, error, f"chmod u+w {directory}, or out=FOLDER") from None
     return {"report": page, **{path.name: path for path in tables}} | ({"figures": figures} if with_figures else {})
+
+
+def _script_of_figures(*, apart: bool) -> str:
+    """Returns the script that draws figures; kept within the environment, as making it takes as long as all else."""
+    kept = Path(sys.prefix, "share", __package__, f"vega-{version('vl-convert-python')}.js")
+    with contextlib.suppress(OSError):
+        return read_ordinary(kept).decode()
+    # Apart from the files of figures, too, as V8 frees little memory before its process ends.
+    with calling(apart=apart) as call:
+        bundle: str = call(browser_bundle)
+    with contextlib.suppress(OSError):  # an environment of somebody else
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(kept, bundle.encode())
+    return bundle
 
 
 def names_of_files(charts: Charts) -> dict[str, str]:

@@ -54,19 +54,19 @@ class Setting:
             words = [f"{printable(self.arm)}, default"] if self.arm else ["default", *words]
         return ", ".join(words) or (printable(self.arm) if self.arm else "the one setting")
 
-    @property
+    # Cached, here and below: ranking, tables and charts ask again and again, and runs do not change.
+    @cached_property
     def arm(self) -> str | None:
         return self.runs[0].entry.arm
 
-    @property
+    @cached_property
     def data_set(self) -> str:
         return self.runs[0].data_set
 
-    @property
+    @cached_property
     def stage(self) -> str:
         return self.runs[0].entry.stage
 
-    # Cached, here and below: ranking, tables and charts ask again and again, and runs do not change.
     @cached_property
     def key(self) -> frozenset[tuple[str, str]]:
         """Returns what is equal for equal values."""
