@@ -8,7 +8,7 @@ from report.conftest import Drawn
 from slow_cases import slow
 from sweeps.making import job, write_sweep
 
-from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
+from mlplab.report.figure_files import browser_bundle, file_names, render, with_rows
 from mlplab.report.run_rows import run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, calling
 
@@ -39,14 +39,14 @@ def test_a_figure_has_the_values_of_runs_that_it_shows(told_grid: SweepAnalysis,
     rows = json.loads(specs(told_grid, drawn)["by_optimizer"])["datasets"]["runs"]
     assert len(rows) == 40
     assert rows[0].keys() >= {"y", "c", "state"}
-    assert "p" not in rows[0]
+    assert "d0" not in rows[0]
 
 
 def test_a_figure_has_values_that_the_best_run_lacks(tmp_path: Path) -> None:
-    analysis = analyse(write_sweep(tmp_path, [job(n, {"a": n}, n, epochs=1 + 4 * (n > 0)) for n in range(5)]))
-    shared = run_rows(analysis)  # of one epoch, no best one is told
-    rows = shared.datasets({"data": {"name": "runs"}, "transform": [{"filter": "isValid(datum.p)"}]})["runs"]
-    assert ["p" in row for row in rows] == [False, True, True, True, True]
+    jobs = [job(n, {"a": n, **({"b": n} if n else {})}, n) for n in range(5)]
+    shared = run_rows(analyse(write_sweep(tmp_path, jobs)))
+    rows = shared.datasets({"data": {"name": "runs"}, "transform": [{"filter": "isValid(datum.v1)"}]})["runs"]
+    assert ["v1" in row for row in rows] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("bad", ["a\x1b[31m", "\ufffe", "\ud800", "\b\f", "\\\x01"])
@@ -68,8 +68,6 @@ def test_the_script_of_the_page_can_stand_in_a_page() -> None:
 
 
 def test_names_of_files_are_plain_and_taken_once() -> None:
-    assert file_name("by_optimizer.lr") == "by_optimizer.lr"
-    assert file_name("../../etc/passwd", []) == "etc_passwd"
-    assert file_name("<script>", ["script"]) == "script_2"
-    assert file_name("名", []) == "figure"
-    assert len(file_name("x" * 500, [])) == 60
+    names = ["by_optimizer.lr", "../../etc/passwd", "script", "<script>", "script>", "名", "x" * 500]
+    files = ["by_optimizer.lr", "etc_passwd", "script", "script_2", "script_3", "figure", "x" * 60]
+    assert file_names(names) == dict(zip(names, files, strict=True))

@@ -14,8 +14,9 @@ from report.analysing import analyse
 from report.conftest import HOSTILE, Drawn
 from sweeps.making import job, write_sweep
 
+from mlplab.report.figure_files import file_names
 from mlplab.report.provenance import provenance_of
-from mlplab.report.report_files import names_of_files, render_page
+from mlplab.report.report_files import render_page
 from mlplab.report.run_rows import as_json, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
@@ -65,7 +66,8 @@ def page(root: Path, drawn: Drawn) -> Callable[[SweepAnalysis], str]:
     def make(analysis: SweepAnalysis) -> str:
         if id(analysis) not in pages:
             shared, charts = drawn(analysis)
-            pages[id(analysis)] = render_page(analysis, shared, charts, "", root, names_of_files(charts))
+            named = file_names([chart.name for section in charts.values() for chart in section])
+            pages[id(analysis)] = render_page(analysis, shared, charts, "", root, named)
         return pages[id(analysis)]
 
     return make

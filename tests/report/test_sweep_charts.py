@@ -28,7 +28,7 @@ def test_a_grid_gets_its_charts(told_grid: SweepAnalysis, drawn: Drawn) -> None:
         "comparison": [],
         "parameters": ["effects", "by_optimizer", "pair_optimizer.lr_optimizer"],
         "course": ["distribution"],
-        "curves": ["curves_val/loss", "best_epoch"],
+        "curves": ["curves_val/loss"],
     }
 
 
@@ -99,7 +99,7 @@ def test_each_state_has_a_mark_of_its_own(tmp_path: Path) -> None:
     directory = write_sweep(tmp_path, jobs, sweeper="optuna", search={"constraints": bounds})
     (directory / "4_job" / "status.json").write_text('{"state": "finished"}')
     shared = run_rows(analyse(directory))
-    assert shared.states == ["finished", "pruned", "diverged", "failed", "infeasible", "damaged"]
+    assert shared.states == ["finished", "pruned", "infeasible", "diverged", "failed", "damaged"]
     assert len({MARKS[state] for state in shared.states}) == 6
 
 

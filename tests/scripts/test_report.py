@@ -72,7 +72,7 @@ def test_a_report_is_written_from_any_folder_by_a_process_of_its_own(tmp_path: P
     assert len((sweep / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 9
     drawn = {path.name for path in (sweep / "figures").iterdir()}
     stems = {Path(name).stem for name in drawn}
-    assert {"effects", "main", "parallel", "curves_val_loss", "best_epoch"} <= stems
+    assert {"effects", "main", "parallel", "curves_val_loss"} <= stems
     assert drawn == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png", "pdf")}
     assert not list(sweep.rglob(".*.tmp"))
 

@@ -25,9 +25,9 @@ DARK = {**SERIES, INK: "#e4e7eb", MUTED: "#9aa4af", GRID: "#2b3138", "#ffffff": 
 MARKS = {
     "finished": "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z",  # a circle
     "pruned": "M0,1L-1,-.8L1,-.8Z",  # a triangle on its tip
+    "infeasible": "M-.85,-.85L.85,-.85L.85,.85L-.85,.85Z",  # a square
     "diverged": "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z",  # a cross
     "failed": "M-.28,-1L.28,-1L.28,-.28L1,-.28L1,.28L.28,.28L.28,1L-.28,1L-.28,.28L-1,.28L-1,-.28L-.28,-.28Z",  # a plus
-    "infeasible": "M-.85,-.85L.85,-.85L.85,.85L-.85,.85Z",  # a square
     "damaged": "M0,-1.1L1.1,0L0,1.1L-1.1,0Z",  # a diamond
 }
 # Appearance of figures in files and on a light page.
@@ -95,9 +95,7 @@ class Chart:
     name: str  # of its files
     title: str
     caption: str
-    spec: Mapping[
-        str, Any
-    ]  # of Vega-Lite; its data `runs` and `marked` are rows that all figures share (`run_rows.py`)
+    spec: Mapping[str, Any]  # of Vega-Lite, with the rows `runs` or `marked` of `run_rows.py`
     is_wide: bool = False  # spans the page
 
 

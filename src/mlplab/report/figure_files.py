@@ -32,7 +32,12 @@ def browser_bundle() -> str:
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
-def file_name(text: str, taken: Sequence[str] = ()) -> str:
-    """Returns a name for a file of letters, digits, dots and dashes, which is not taken."""
-    name = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._")[:60] or "figure"
-    return next(n for n in (name, *(f"{name}_{k}" for k in range(2, len(taken) + 3))) if n not in taken)
+def file_names(names: Sequence[str]) -> dict[str, str]:
+    """Maps the names of figures to names of files, of letters, digits, dots and dashes."""
+    found: dict[str, str] = {}
+    for name in names:
+        short = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._")[:60] or "figure"
+        # Different names can become equal.
+        numbered = (short, *(f"{short}_{k}" for k in range(2, len(names) + 1)))
+        found[name] = next(n for n in numbered if n not in found.values())
+    return found

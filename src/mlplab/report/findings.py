@@ -133,10 +133,8 @@ def _replaced(sweep: SweepRecord) -> Finding | None:
     used = next((o for o in sweep.objectives if o.metric != asked), None)
     how = f"by {used.metric} instead" if used is not None else "with those of the same loss alone"
     sentence = f"{asked} is another measure for each loss: settings are compared {how}."
-    known = (
-        f"monitor={used.metric} mode={used.mode}" if used is not None else "monitor=…, a metric that the losses share,"
-    )
-    hint = f"Each run's best epoch is that of its own {asked}; {known} decides from the start."
+    monitor = f"{used.metric} mode={used.mode}" if used is not None else "…, a metric that the losses share,"
+    hint = f"Each run's best epoch is that of its own {asked}; monitor={monitor} decides from the start."
     return Finding("objective", "caution", sentence, hint)
 
 
@@ -653,10 +651,10 @@ def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]:
         return []
     # Arms that are equally fast are ordered by how often they get there.
     timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
-    medians = [
-        f"{number(t.median['seconds'])} s, {number(t.median['epochs'])} epochs, " if t.hits else "" for _, t in timed
-    ]
-    texts = [f"{n}: {m}{share(t.hits, t.n)} runs" for (n, t), m in zip(timed, medians, strict=True)]
+    texts = []
+    for name, time in timed:
+        median = f"{number(time.median['seconds'])} s, {number(time.median['epochs'])} epochs, " if time.hits else ""
+        texts.append(f"{name}: {median}{share(time.hits, time.n)} runs")
     (name, fastest), reached = timed[0], printable(sweep.target)
     sentence, of_misses = f"{name} reaches {reached} soonest.", "Medians, a miss counting as infinite: "
     if fastest.hits == 0:
@@ -689,10 +687,8 @@ def _tuning(test: PairedTest, n_trials: int) -> Finding:
     low, high = map(number, test.result.interval)
     chance = f"p {p_text(test.result.p)}, corrected {p_text(p)}"
     interval = f" (95 % interval of the gain {low} to {high}; {chance})" if len(seeds) > 1 else ""
-    evidence = (
-        f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n.removeprefix('1 ')}{interval}; "
-    )
-    evidence += f"{counted(n_trials, 'trial')}."
+    evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on the same {n.removeprefix('1 ')}"
+    evidence += f"{interval}; {counted(n_trials, 'trial')}."
     if p < LEVEL and test.result.rank_biserial > 0:
         return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)
     if p < LEVEL:

@@ -40,16 +40,12 @@ def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
 
 
-def best_place(run: RunRecord) -> float | None:
-    """Returns where in a finished run its best epoch was, from 0 (the start) to 1 (the last epoch)."""
-    # A pruned or failed run says nothing about how long to train.
-    known = run.state == "finished" and run.best_epoch is not None and run.epochs >= LEAST_EPOCHS
-    return min(max((run.best_epoch or 0) / run.epochs, 0.0), 1.0) if known else None
-
-
 def best_places(runs: Sequence[RunRecord]) -> Values:
-    """Returns where the best epochs of finished runs were; (N,)."""
-    return np.array([place for run in runs if (place := best_place(run)) is not None], dtype=np.float64)
+    """Returns where the best epochs of finished runs were, from 0 (the start) to 1 (the last epoch); (N,)."""
+    # A pruned or failed run says nothing about how long to train.
+    known = [run for run in runs if run.state == "finished" and run.epochs >= LEAST_EPOCHS]
+    places = [run.best_epoch / run.epochs for run in known if run.best_epoch is not None]
+    return np.clip(np.array(places, dtype=np.float64), 0, 1)
 
 
 def overfitting(run: RunRecord) -> float | None:

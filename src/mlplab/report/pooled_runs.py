@@ -60,10 +60,9 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
         raise UserError("out must be a folder", f"{out} is a file", f"out={out.parent / 'report'}")
     found = [_find(path, logs) for path in given]
     sources = list({path.resolve(): path for path in found}.values())
-    told, n_twice = [], len(found) - len(sources)
-    if n_twice:
-        was = "was" if n_twice == 1 else "were"
-        told.append(f"{counted(n_twice, 'source')} {was} given twice, and counted once.")
+    n_twice = len(found) - len(sources)
+    was = "was" if n_twice == 1 else "were"
+    told = [f"{counted(n_twice, 'source')} {was} given twice, and counted once."] if n_twice else []
     if len(sources) == 1 and ((sources[0] / FILE).exists() or not _runs_within(sources[0])):
         sweep = reading.read_sweep(sources[0])
         return [replace(sweep, out=out, told=_findings(told))]

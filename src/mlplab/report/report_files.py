@@ -18,8 +18,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mlplab.errors import not_writable
-from mlplab.report.charts import Chart
-from mlplab.report.figure_files import browser_bundle, file_name, render, with_rows
+from mlplab.report.charts import MARKS, Chart
+from mlplab.report.figure_files import browser_bundle, file_names, render, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.report_tables import Table, failures_table, files_of, leaderboard, printable_lines, tests_table
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
@@ -29,11 +29,7 @@ from mlplab.runs.files import read_ordinary, remove_temporary_files, write_bytes
 from mlplab.sweeps.reading.ranked_settings import RULE, TITLES, judged, of_stage
 from mlplab.sweeps.reading.sweep_records import Finding
 
-STATES = (
-    "finished", "pruned", "infeasible", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting",
-)  # fmt: skip
-# Facts in fixed width, as they can be copied to a terminal or to conf/.
-CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
+STATES = (*MARKS, "running", "stopped", "cut off", "waiting")
 ARMS = (
     "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for that. "
     "Times are medians over runs until the target, and a miss counts as infinite."
@@ -79,16 +75,17 @@ def write_report(analysis: SweepAnalysis, root: Path, *, with_figures: bool | No
         charts = charts_of(analysis, shared)
     if with_figures is None:
         with_figures = len(shared.rows) <= MOST_WITH_FILES
-    named = names_of_files(charts) if with_figures else {}
+    every = [chart for section in charts.values() for chart in section]
+    named = file_names([chart.name for chart in every]) if with_figures else {}
     page, figures = directory / "report.html", directory / "figures"
     tables = {directory / name: text for name, text in files_of(analysis).items()}
     try:
         for folder in (directory, *([figures] if with_figures else [])):
             folder.mkdir(parents=True, exist_ok=True)
             remove_temporary_files(folder)  # of a report that was killed
-        bundle = _script_of_figures(apart=shared.is_thinned) if any(charts.values()) else ""
+        bundle = _script_of_figures(apart=shared.is_thinned) if every else ""
         with calling(apart=shared.is_thinned) as call:
-            for chart in (chart for section in charts.values() for chart in section if with_figures):
+            for chart in every if with_figures else ():
                 rendered = call(render, with_rows(chart.spec, shared.datasets(chart.spec)))
                 for ending, content in rendered.items():
                     write_bytes(figures / f"{named[chart.name]}.{ending}", content)
@@ -113,15 +110,6 @@ def _script_of_figures(*, apart: bool) -> str:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(kept, bundle.encode())
     return bundle
-
-
-def names_of_files(charts: Charts) -> dict[str, str]:
-    """Maps each figure to the name of its files."""
-    found: dict[str, str] = {}
-    for chart in (chart for section in charts.values() for chart in section):
-        # Different parameters can have equal names once their other characters are replaced.
-        found[chart.name] = file_name(chart.name, list(found.values()))
-    return found
 
 
 def render_page(
@@ -158,7 +146,6 @@ def render_page(
         policy=f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
         style=Markup(style),
         script=Markup(script),
-        code_facts=CODE_FACTS,
     )
     # A page of thousands of rows has a million parts, which would otherwise be held until they are joined.
     stream.enable_buffering(1000)

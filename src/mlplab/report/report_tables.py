@@ -152,9 +152,8 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         "data set": lambda setting: setting.data_set if setting.runs[0].data_version else "",
         "name": lambda setting: ", ".join(dict.fromkeys(str(run.manifest.get("name") or "") for run in setting.runs)),
     }
-    columns += [
-        Column(h, t, "strong" if h == "arm" else "", SETTING) for h, t in words.items() if any(map(t, settings))
-    ]
+    words = {heading: text for heading, text in words.items() if any(map(text, settings))}
+    columns += [Column(h, text, "strong" if h == "arm" else "", SETTING) for h, text in words.items()]
     names = names_of(settings)
     columns += [Column(analysis.names.get(n, n), partial(_value, n), "value", SETTING, n) for n in names]
     columns += _validation(analysis, settings)
@@ -204,19 +203,13 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
         title = "of training, mean over finished runs"
         columns.append(Column("seconds", lambda s: s.spread("seconds").mean, "num", VALIDATION, title))
     if sweep.target is not None:
-        # Computed once, because three columns and their sorting keys use them.
-        times = {setting: setting.time_to(sweep.target) for setting in settings}
-
-        def reached(setting: Setting) -> str | None:
-            return share(time.hits, time.n) if (time := times[setting]) is not None else None
-
-        def median(unit: str, setting: Setting) -> float | None:
-            return time.median[unit] if (time := times[setting]) is not None else None
-
-        columns.append(Column("reached", reached, "num", VALIDATION, "runs that reached the target"))
+        times = {s: time for s in settings if (time := s.time_to(sweep.target)) is not None}
+        reached = {setting: share(time.hits, time.n) for setting, time in times.items()}
+        columns.append(Column("reached", reached.get, "num", VALIDATION, "runs that reached the target"))
         for unit in ("seconds", "epochs"):
+            medians = {setting: time.median[unit] for setting, time in times.items()}
             title = f"median {unit} to the target; a miss counts as infinite"
-            columns.append(Column(f"{unit} to target", partial(median, unit), "num", VALIDATION, title))
+            columns.append(Column(f"{unit} to target", medians.get, "num", VALIDATION, title))
     return columns
 
 
@@ -350,9 +343,7 @@ def leaderboard_texts(analysis: SweepAnalysis) -> tuple[str, str]:
     rows = [[text(column, setting) for column in columns] for setting in analysis.settings]
     rows = [list(map(printable, row)) for row in [head, *rows]]
     bold = [1 + place for place, setting in enumerate(analysis.settings) if setting in best]
-    latex, markdown = (
-        [[text.translate(escapes) for text in row] for row in rows] for escapes in (OF_LATEX, OF_MARKDOWN)
-    )
+    latex, markdown = ([[text.translate(to) for text in row] for row in rows] for to in (OF_LATEX, OF_MARKDOWN))
     for table, begin, end in ((latex, r"\textbf{", "}"), (markdown, "**", "**")):
         for row in bold:
             table[row][columns.index(objectives[0])] = f"{begin}{table[row][columns.index(objectives[0])]}{end}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlplab.report.charts import DARK, MARKS, SERIES, ParameterAxis
-from mlplab.report.learning_curves import best_place, thinned
+from mlplab.report.learning_curves import thinned
 from mlplab.report.rerun_commands import shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis, parameters_of, places_of
 from mlplab.rules import number_in
@@ -36,7 +36,7 @@ class RunRows:
 
     A row has `j` (number of the job), `s` (place of its setting), `c` (its choice), `y` (its objective or None), `o`
     (the second one), `state`, `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and `b` (when it began and
-    ended, in `unit`), `p` (its best epoch as a share of all), `h` (seconds to the target), `f` (its setting is on the
+    ended, in `unit`), `h` (seconds to the target), `f` (its setting is on the
     Pareto front), a `v0`, `v1`, … for each swept parameter, and a `d0`, `d1`, … for each axis of the parallel
     coordinates, the objective last: where its value lies on it, from 0 to 1, or None.
     """
@@ -134,8 +134,6 @@ def _outcome(analysis: SweepAnalysis, run: RunRecord) -> dict[str, Any]:
     row: dict[str, Any] = {"y": value, "state": "failed" if run.state == "finished" and value is None else run.state}
     if len(objectives) > 1 and has_value:
         row["o"] = run.measured.get(objectives[1].metric)
-    if (place := best_place(run)) is not None:
-        row["p"] = place
     if analysis.sweep.target is not None:
         seconds, *_ = time_of(run, analysis.sweep.target)
         row["h"] = seconds if math.isfinite(seconds) else None

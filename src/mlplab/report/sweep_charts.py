@@ -11,7 +11,7 @@ import numpy as np
 
 from mlplab.errors import printable
 from mlplab.report.charts import CONFIG, INK, MARKS, MUTED, SERIES, Chart, ChartAxis, ParameterAxis, value_axis
-from mlplab.report.learning_curves import best_places, median_rows, thinned
+from mlplab.report.learning_curves import median_rows, thinned
 from mlplab.report.run_rows import AXIS_LENGTH, RunRows
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.sweeps.reading.formatting import number, words_of
@@ -200,10 +200,7 @@ def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]
             pruned_chart(whole),
         ],
         # Objectives such as the number of parameters have no curve.
-        "curves": [
-            *(curves_chart(whole, n) for n in dict.fromkeys([metric, "val/loss"]) if n.startswith("val/")),
-            best_epoch_chart(whole),
-        ],
+        "curves": [curves_chart(whole, n) for n in dict.fromkeys([metric, "val/loss"]) if n.startswith("val/")],
     }
     return {name: [chart for chart in charts if chart is not None] for name, charts in found.items()}
 
@@ -232,9 +229,9 @@ def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> 
         band.encode(**{**encoded, "y": scaled(y, "low")}, y2="high:Q", detail="c:N"),
         means.mark_point(filled=True, size=45, opacity=1).encode(tooltip=told, **encoded),
     ]
-    over = [a.name for a in panel.analysis.by_effect if a.name not in (axis.name, panel.shared.choice)]
-    over = [f"{panel.analysis.sweep.repetition}s", *over]
-    caption = f"Mean over {', '.join(over)}, with the standard deviation as a band.{y.note()}"
+    names = [a.name for a in panel.analysis.by_effect if a.name not in (axis.name, panel.shared.choice)]
+    over = ", ".join([f"{panel.analysis.sweep.repetition}s", *names])
+    caption = f"Mean over {over}, with the standard deviation as a band.{y.note()}"
     if lost := sum(row["y"] is None for row in panel.rows):
         # At the worse end, those of each choice a little further in.
         edge = [y.at(0.97 - 0.05 * k if panel.sign > 0 else 0.03 + 0.05 * k) for k in range(max(len(palette), 1))]
@@ -285,9 +282,8 @@ def parallel_chart(panel: Panel) -> Chart | None:
     )  # fmt: skip
     x = alt.X("axis:N", sort=None, scale=alt.Scale(domain=[*axes], padding=0.4), title=None, axis=head)
     at, low = alt.Y("at:Q", scale=alt.Scale(domain=[0, AXIS_LENGTH]), axis=None), alt.Y("low:Q", axis=None)
-    ticks = [
-        {"axis": n, "at": AXIS_LENGTH * share, "text": text} for n, axis in axes.items() for share, text in _ticks(axis)
-    ]
+    places = [(name, *tick) for name, axis in axes.items() for tick in _ticks(axis)]
+    ticks = [{"axis": name, "at": AXIS_LENGTH * share, "text": text} for name, share, text in places]
     rules = inline([{"axis": name, "low": 0, "high": AXIS_LENGTH} for name in axes]).mark_rule(color=MUTED)
     brushes = alt.Chart(alt.NamedData(name="brushes")).mark_rule(strokeWidth=16, opacity=0.25, color=INK)
     text: dict[str, Any] = {"align": "left", "dx": 5, "fontSize": 10.5, "limit": 90}
@@ -322,10 +318,9 @@ def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     low, top = scale.ends
     place = f"(clamp({'log(datum.median) / LN10' if scale.is_log else 'datum.median'}, {low}, {top}) - {low})"
     place = f"{place} / {top - low}"
-    cells = panel.searched.transform_aggregate(median="median(y)", known="valid(y)", groupby=keys).transform_calculate(
-        shade=f"datum.known ? {f'1 - {place}' if panel.sign > 0 else place} : null",
-        text="datum.known ? format(datum.median, '.2~g') : '×'",
-    )
+    lightness = f"datum.known ? {f'1 - {place}' if panel.sign > 0 else place} : null"
+    cells = panel.searched.transform_aggregate(median="median(y)", known="valid(y)", groupby=keys)
+    cells = cells.transform_calculate(shade=lightness, text="datum.known ? format(datum.median, '.2~g') : '×'")
     words = [axis.chart_axis().label for axis in axes]
     encoded = {}
     for name, channel, key, axis, title in zip("xy", (alt.X, alt.Y), keys, axes, words, strict=True):
@@ -368,9 +363,7 @@ def effects_chart(panel: Panel) -> Chart | None:
         title, axes = "share of the variance (percent)", [(analysis.axes[n], place) for n, place in effects.without]
         left = "." if noise else ", and to the noise between runs of one setting, of which there is one."
         caption = f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an "
-        caption += (
-            f"interaction beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
-        )
+        caption += f"interaction beyond the two effects; {effects.rest:.0%} is left to those of three or more{left}"
         left_out = ", ".join(f"{a.name}={a.texts[int(a.buckets(np.array([place]))[0])]}" for a, place in axes)
         caption += f" Left out because some of it has no value: {left_out}." if left_out else ""
     else:
@@ -514,20 +507,6 @@ def curves_chart(panel: Panel, metric: str) -> Chart | None:
     caption = f"{caption.strip()}{y.note()}" or "Of one run."
     title = "Validation and training loss" if len(metrics) > 1 else words.capitalize()
     return panel.chart(f"curves_{metric}", title, caption, *layers)
-
-
-def best_epoch_chart(panel: Panel) -> Chart | None:
-    """Shows where in training the best epoch was, as a histogram."""
-    places = best_places(panel.analysis.sweep.runs)
-    if len(places) < 3:
-        return None
-    title = "best epoch (percent of the epochs trained)"
-    x = alt.X("p:Q", bin=alt.Bin(extent=[0, 1], step=0.1), title=title, axis=alt.Axis(format=".0%"))
-    y, told = alt.Y("count():Q", title="runs (number)", axis=WHOLE), [alt.Tooltip("count():Q", title="runs")]
-    bars = chosen("runs").transform_filter("isValid(datum.p)").mark_bar(color=MUTED).encode(x=x, y=y, tooltip=told)
-    n_late = int((places >= 0.95).sum())
-    caption = f"Of {len(places):,} finished runs, {n_late:,} were best within the last 5 % of their epochs."
-    return panel.chart("best_epoch", "When the best came", caption, bars)
 
 
 def front_chart(panel: Panel) -> Chart | None:

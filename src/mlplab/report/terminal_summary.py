@@ -72,16 +72,11 @@ def _rich(table: Table) -> RichTable:
 def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
     """Returns the report as plain values, for programs."""
     sweep, effects = analysis.sweep, analysis.effects
-    tests = [
-        {
-            "first": dict(test.first.values),
-            "second": dict(test.second.values),
-            "arms": [test.first.arm, test.second.arm],
-            **asdict(test.result),
-            "corrected_p": test.corrected_p,
-        }
-        for test in analysis.tests
-    ]
+    tests = []
+    for test in analysis.tests:
+        sides: dict[str, Any] = {"first": dict(test.first.values), "second": dict(test.second.values)}
+        arms = {"arms": [test.first.arm, test.second.arm]}
+        tests.append({**sides, **arms, **asdict(test.result), "corrected_p": test.corrected_p})
     # A pair of names cannot be a key in JSON.
     pairs = [{"names": names, "share": share} for names, share in effects.pairs.items()] if effects else []
     return {
