@@ -363,7 +363,7 @@ def effects_chart(panel: Panel) -> Chart | None:
         title, axes = "share of the variance (percent)", [(analysis.axes[n], place) for n, place in effects.without]
         left = "." if noise else ", and to the noise between runs of one setting, of which there is one."
         caption = f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an "
-        caption += f"interaction beyond the two effects; {effects.rest:.0%} is left to those of three or more{left}"
+        caption += f"interaction beyond the two effects; {effects.rest:.0%} is left to interactions of more{left}"
         left_out = ", ".join(f"{a.name}={a.texts[int(a.buckets(np.array([place]))[0])]}" for a, place in axes)
         caption += f" Left out because some of it has no value: {left_out}." if left_out else ""
     else:
