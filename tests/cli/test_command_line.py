@@ -110,6 +110,8 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
             ("experiment=spirals,batch_size_study", "experiment=batch_size_study without others"),
             ("experiment=optimizers_compared,spirals", "experiment=optimizers_compared without others"),
             ("optimizer.momentum=tag(optimizr:momentum,choice(0.5,0.9))", "optimizer"),
+            ("optimizer.lr=tag(optimizer.momentm:0.9,choice(0.5,0.9))", "optimizer.momentum"),
+            ("optimizer=sgd,adam optimizer.weight_decay=tag(optimizer.lr:0.1,choice(0,1))", "optimizer:CHOICE"),
         ),
     ],
 )

@@ -8,6 +8,7 @@ from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_job_of_sweep
+from mlplab.config.differing import flat
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.rules import shown
@@ -99,6 +100,12 @@ class Composer:
                     undecided.setdefault(name, {})[parent] = allowed  # an unknown name is refused by space_of
                     continue
                 self._require_condition(shared, name, parent, allowed)
+                group = parent.partition(".")[0]
+                if group in swept_names:
+                    raise UserError(
+                        "a condition must ask for a value that all jobs share, or that is swept",
+                        f"{name} depends on {parent}, which comes with the swept {group}", f"{group}:CHOICE",
+                    )  # fmt: skip
                 if canonical(self.value(shared, parent)) not in map(canonical, allowed):  # decided by the one value
                     left_out.add(name)
         conditions = {name: condition for name, condition in undecided.items() if name not in left_out}
@@ -116,14 +123,16 @@ class Composer:
                         f"{parent}:{nearest_name(str(value), choices) or choices[0]}",
                     )
             return
-        # Below a group another choice may have the name, such as optimizer.momentum.
+        known = flat(self.as_plain(shared))
         top = parent.partition(".")[0]
-        config = self.compose(shared)
-        if top not in config:
-            near = nearest_name(top, list(map(str, config))) or "optimizer"
+        if parent not in known and self.loader.is_group(top):
+            # Another choice may have the name, such as optimizer.momentum.
+            for choice in self.loader.get_group_options(top, ObjectType.CONFIG):
+                known |= flat(self.as_plain([*shared, f"{top}={choice}"]))
+        if parent not in known:
             raise UserError(
                 "a condition must ask for values of a name that the configuration has", f"{name} depends on {parent}",
-                f"{near}{parent[len(top):]}",
+                nearest_name(parent, list(known)) or "optimizer",
             )  # fmt: skip
 
     def value(self, overrides: Sequence[str], name: str) -> Any:
