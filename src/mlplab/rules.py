@@ -73,8 +73,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(shown(part) for part in value)}]"
-    # In quotes, or YAML would read the text as a number.
-    return str(value) if number_in(value) is None else f"'{value}'"
+    # In quotes, or YAML would read the text as something else.
+    return f"'{value}'" if number_in(value) is not None or value in ("null", "true", "false") else str(value)
 
 
 def number_in(value: Any) -> float | int | None:

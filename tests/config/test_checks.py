@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.strategies import StrategyRegistry
@@ -198,6 +199,14 @@ def test_rules_answer_for_any_value(value: Any) -> None:
     for rule in {**RULES, **OPTIMIZER_RULES, **of_callbacks}.values():
         assert rule.holds(value) in (True, False)
     assert isinstance(shown(value), str)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 1, 0.5, [1, True, None], "null", "true", "1", "1e-3", "adam", ["1", "false"]]
+)
+def test_a_value_is_shown_as_yaml_reads_it(value: Any) -> None:
+    assert yaml.safe_load(shown(value)) == value
+    assert type(yaml.safe_load(shown(value))) is type(value)
 
 
 def test_a_value_that_is_looked_at_is_the_one_that_omegaconf_gives() -> None:

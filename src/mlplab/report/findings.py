@@ -113,7 +113,8 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
     # Jobs that run need no help; for the others the sweep must go on.
     command = "resume=DIRECTORY" if sweep.is_pooled else "The sweep's command once more"
     hint = "" if set(left) == {"running"} else f" {command} goes on with them."
-    sentence = f"{share(sum(left.values()), len(sweep.runs))} runs have not ended; what follows rests on the others."
+    have = "have" if sum(left.values()) > 1 else "has"
+    sentence = f"{share(sum(left.values()), len(sweep.runs))} runs {have} not ended; what follows rests on the others."
     return Finding("unfinished", "caution", sentence, f"{counts}.{hint}")
 
 
@@ -149,13 +150,14 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
     # Several reruns on new seeds decide, not the seeds that chose them.
     is_rerun = ranked[0].stage != searched[0].stage
-    over = over.replace("over", "on").replace(sweep.repetition, f"new {sweep.repetition}") if is_rerun else over
+    over = f" on {counted(len(values), f'new {sweep.repetition}')}" if is_rerun else over
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
     failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
     if len(ranked) == 1:
         # Without a second setting, the range over its runs is all that can be said.
-        ends = f"Its runs range from {number(min(values))} to {number(max(values))}. " if over else ""
-        evidence = f"{ends}There is no other setting to compare it with."
+        ends = f"Its runs range from {number(min(values))} to {number(max(values))}. " if len(values) > 1 else ""
+        alone = "No other arm has been run again yet." if best.arm else "There is no other setting to compare it with."
+        evidence = f"{ends}{alone}"
         return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)
     if len(known) == 1:
         evidence = f"{counted(len(ranked) - 1, 'other setting')} left none."
@@ -524,7 +526,8 @@ def _is_allowed(name: str, value: float) -> bool:
 def _infeasible(sweep: SweepRecord) -> Finding | None:
     """Counts runs that violate a constraint of their search, by the constraints."""
     reasons = Counter(run.reason.partition(" is violated")[0] for run in sweep.runs if run.state == "infeasible")
-    sentence = f"{share(reasons.total(), len(sweep.runs))} runs violate a constraint, and are not ranked."
+    violate = "violate a constraint, and are" if reasons.total() > 1 else "violates a constraint, and is"
+    sentence = f"{share(reasons.total(), len(sweep.runs))} runs {violate} not ranked."
     counts = listed([f"{reason}: {counted(n, 'run')}" for reason, n in reasons.most_common()])
     return Finding("infeasible", "caution", sentence, f"{counts}. They are drawn as squares.") if reasons else None
 

@@ -38,7 +38,8 @@ def as_text(analysis: SweepAnalysis) -> str:
     for finding in analysis.findings:
         evidence = re.sub(r"python scripts/rerun_best\.py \S+(?= seeds)", lambda _: from_here, finding.evidence)
         findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))
-        findings.add_row("", Text(evidence, "dim"))
+        if evidence:
+            findings.add_row("", Text(evidence, "dim"))
     with console.capture() as capture:
         console.print(Text(printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold"))
         counts = Counter(run.state for run in analysis.sweep.runs).most_common()

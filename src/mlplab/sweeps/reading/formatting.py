@@ -50,7 +50,8 @@ def digits_of(value: float) -> int:
 
 def value_text(value: Any) -> str:
     """Formats a swept value as one would type it: numbers with four or six digits, long values cut."""
-    text = f"{value:.{digits_of(value)}g}" if isinstance(value, float) else printable(shown(value))
+    is_number = isinstance(value, float) and math.isfinite(value)
+    text = number(value, digits_of(value)) if is_number else printable(shown(value))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
