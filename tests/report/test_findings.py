@@ -250,6 +250,15 @@ def test_what_has_not_ended_is_said_first(tmp_path: Path) -> None:
     assert first.evidence == "1 waiting, 1 cut off. The sweep's command once more goes on with them."
 
 
+def test_one_run_has_not_ended_and_one_violates_a_constraint(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n}, 0.1 * n, trial=n, also={"val/accuracy": 0.1 * n}) for n in range(2)]
+    jobs.append(job(2, {"a": 2}, state="waiting"))
+    bounds = [{"metric": "val/accuracy", "mode": "max", "value": 0.05}]
+    found = findings(tmp_path, jobs, sweeper="optuna", search={"constraints": bounds})
+    assert found["unfinished"].sentence == "1 of 3 runs has not ended; what follows rests on the others."
+    assert found["infeasible"].sentence == "1 of 3 runs violates a constraint, and is not ranked."
+
+
 def test_nothing_yet_is_said_too(tmp_path: Path) -> None:
     assert [f.kind for f in analyse(write_sweep(tmp_path / "empty", [])).findings] == ["unfinished"]
     waiting = analyse(write_sweep(tmp_path / "waiting", [job(0, {"a": 0}, state="waiting")]))

@@ -78,6 +78,19 @@ def test_reruns_are_compared_with_reruns_alone(tmp_path: Path, mode: str) -> Non
     assert found == f"a={second} is best: val/loss {better + 0.025:.3f} ± 0.024 on 8 new seeds."
 
 
+def test_one_new_seed_is_named(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n}, 0.2 + 0.1 * n) for n in range(2)]
+    jobs += [job(2 + n, {"a": n, "seed": 7}, 0.5 - 0.1 * n, stage="rerun") for n in range(2)]
+    assert sentences(told(tmp_path, jobs), "best") == ["a=1 is best: val/loss 0.4 on 1 new seed."]
+
+
+def test_until_a_second_arm_runs_again_the_first_is_not_called_best(tmp_path: Path) -> None:
+    jobs = [job(n, {"lr": n}, 0.1 * (n + 1), arm="xy"[n]) for n in range(2)]
+    jobs.append(job(2, {"lr": 0, "seed": 7}, 0.2, arm="x", stage="rerun"))
+    (finding,) = [finding for finding in told(tmp_path, jobs).findings if finding.kind == "best"]
+    assert finding.evidence == "No other arm has been run again yet."
+
+
 def test_the_edge_is_that_of_the_best_on_new_seeds(tmp_path: Path) -> None:
     jobs = [job(n, {"lr": lr}, 0.1 + 0.01 * n) for n, lr in enumerate((1.0, 0.1, 0.01))]
     assert sentences(told(tmp_path / "search", jobs), "edge")[0].startswith("The best lr, 1, is at the top")
