@@ -35,8 +35,8 @@ FINGERPRINTS = {
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:b5e70d0dd1 _draw:e287f19e2c _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
-        "on_train_batch_end:b0b69e372b on_train_end:6a5428d6e6 on_train_start:0eb468f872 "
+        "__init__:b5e70d0dd1 _draw:9fc6327b13 _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
+        "on_train_batch_end:38534f9bd4 on_train_end:ce46f9a460 on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
         "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f7e19d4a2e "
