@@ -105,6 +105,11 @@ def agree(number: int, verb: str) -> str:
     return verb if number == 1 else PLURAL_VERBS[verb]
 
 
+def rounded(value: float, digits: int = 4) -> str:
+    """Formats a number with some significant digits, a larger one as a whole number: `0.1235`, `50,520`."""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+
+
 def first_of(names: Sequence[str], most: int) -> str:
     """Lists the first names, with "…" for the others."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -9,6 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 
+from mlplab.errors import rounded
+
 ON_TERMINAL_SECONDS = 0.1
 IN_NOTEBOOK_SECONDS = 0.5
 IN_FILE_SECONDS = 30.0
@@ -68,7 +70,7 @@ class ProgressLine(ProgressBar):
         limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         # Metrics of the last epoch: those of the current one are not known yet.
         metrics = [
-            f"{name} {float(trainer.callback_metrics[name]):.4g}"
+            f"{name} {rounded(float(trainer.callback_metrics[name]))}"
             for name in ("val/loss", "val/accuracy", "val/rmse", "train/loss")
             if name in trainer.callback_metrics
         ]
