@@ -15,6 +15,14 @@ def test_a_refusal_says_what_must_hold_what_was_given_and_what_to_try() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "hint", ["a.b=[3]", "+a={b: c}", "seed=range(0,5)", "a.b=3", "a={b: 3} or c={d: 3}", "a new run"]
+)
+def test_a_hint_is_quoted_where_a_shell_would_expand_it(hint: str) -> None:
+    told = str(UserError("a must b", "c", hint)).partition("try ")[2]
+    assert told == (f"'{hint}'" if hint[-1] in "])}" and " or " not in hint else hint)
+
+
 def test_a_refusal_is_caught_as_a_value_error() -> None:
     with pytest.raises(ValueError, match="a must b, got c; try d"):
         raise UserError("a must b", "c", "d")

@@ -54,7 +54,7 @@ REFUSED = [
     ("seed=-1", "integer from 0"),
     ("name=[a]", "null, or a name"),
     ("name='日本'", "null, or a name"),
-    ("tags=a", "a list of words, got a; try tags=[a]"),
+    ("tags=a", "a list of words, got a; try 'tags=[a]'"),
     ("notes=[a]", "null, or text"),
     ("seed=1.5", "integer from 0"),
     ("seed=4294967296", "integer from 0"),

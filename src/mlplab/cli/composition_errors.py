@@ -226,7 +226,7 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
                 several, hint = "; several need -m", command("train.py", "-m", text)
             else:
                 several, hint = "", f"{key}={value.partition(',')[0]}"
-            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else hint
+            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) and not value.startswith("[") else hint
             return UserError(f"a single run must be given one value for each name{several}", text, hint)
     return None
 
