@@ -78,7 +78,7 @@ REFUSED = [
 
 REFUSED_TOGETHER = [
     (["+trainer.callbacks=[a]"], "chosen elsewhere, got trainer.callbacks=['a']; try +callbacks.NAME="),
-    (["+callbacks.x=1"], "callbacks.x must be null, or name what it builds, got 1; try callbacks.x="),
+    (["+callbacks.x=1"], "callbacks.x must be null, or name what it builds, got 1; try 'callbacks.x="),
     (["+logger.x={a: 1}"], "logger.x must be null, or name what it builds, got {'a': 1}; try logger.x=null"),
     (["+trainer.plugins=x"], "chosen elsewhere, got trainer.plugins=x; try trainer.precision="),
     (["+trainer.default_root_dir=/x"], "chosen elsewhere, got trainer.default_root_dir=/x; try paths.logs="),
