@@ -49,8 +49,10 @@ def test_the_readme_has_what_it_promises() -> None:
     "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
 )
 def test_commands_are_quoted_so_that_zsh_takes_them(page: Path) -> None:
-    blocks = re.findall(r"^```bash.*?\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for line in "".join(blocks).splitlines():
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash.*?\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    options = re.findall(r"`(\w+\.[\w.]+=[^`…\n]+)`", text)
+    for line in [*"".join(blocks).splitlines(), *options]:
         bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", re.split(r"(?:^|\s)#", line)[0])
         assert not re.search(r"[][(){}*?]", bare), line
 

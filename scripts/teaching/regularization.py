@@ -73,7 +73,8 @@ def draw_losses(curves: dict[str, tuple[list[float], list[float]]]) -> Figure:
         right.plot(epochs, validation, color=CURES[name][1], linewidth=0.8, alpha=0.3)
         right.plot(epochs, running_mean(validation), color=CURES[name][1])
         best = min(validation)
-        right.plot(validation.index(best) + 1, best, marker="o", color=CURES[name][1], markersize=5)
+        # Above all lines: one of another cure runs through the dot without any.
+        right.plot(validation.index(best) + 1, best, "o", color=CURES[name][1], markeredgecolor="white", zorder=3)
     left.set(yscale="log", xlabel="epoch", title="training loss, without the penalty")
     right.set(xlabel="epoch", title="validation loss, and its mean over 9 epochs", ylim=(0.34, 0.64))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(CURES))

@@ -19,6 +19,9 @@ LONGEST_MESSAGE = 300
 CLAUSE = re.compile(r"\S+ (is|has|holds|leads|lacks) ")
 """Matches the beginning of a statement about a file; the file's name may contain an equals sign."""
 
+EXPANDED = re.compile(r"[+~]*[\w./]+=([^\s'\"]*[][{}()*?][^\s'\"]*|\{[^'\"=]*\})")
+"""Matches an override that a shell would expand or refuse if it were typed without quotes."""
+
 
 class Told:
     """Error with a complete message for people: a notebook shows it without a traceback."""
@@ -54,7 +57,8 @@ class UserError(Told, ValueError):
             found = f"got {self.actual}"
         else:
             found = f"but {self.actual}"
-        return f"{self.requirement}, {found}; try {self.hint}"
+        hint = f"'{self.hint}'" if EXPANDED.fullmatch(self.hint) else self.hint
+        return f"{self.requirement}, {found}; try {hint}"
 
 
 class NoRoom(UserError):
@@ -103,6 +107,11 @@ def counted(number: int, noun: str, verb: str = "") -> str:
 def agree(number: int, verb: str) -> str:
     """Returns a verb, "is", "has" or "does", in the form that a number takes."""
     return verb if number == 1 else PLURAL_VERBS[verb]
+
+
+def rounded(value: float, digits: int = 4) -> str:
+    """Formats a number with some significant digits, a larger one as a whole number: `0.1235`, `50,520`."""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def first_of(names: Sequence[str], most: int) -> str:

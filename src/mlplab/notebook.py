@@ -33,7 +33,7 @@ from mlplab.config.env_file import load_env_file
 from mlplab.config.paths import find_run
 from mlplab.config.resolvers import TIME, new_run_name, register_resolvers
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import UserError
+from mlplab.errors import UserError, rounded
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.objectives.objective import predictions
@@ -180,7 +180,7 @@ class Run:
 
     def __repr__(self) -> str:
         values = {**self.result.get("validation", {}), **self.result.get("test", {})}
-        return f"Run({str(self.directory)!r}{''.join(f', {name}={value:.4g}' for name, value in values.items())})"
+        return f"Run({str(self.directory)!r}{''.join(f', {name}={rounded(value)}' for name, value in values.items())})"
 
     @property
     def result(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from mlplab.errors import counted, printable
+from mlplab.errors import counted, printable, rounded
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
     # Over all rows, also those that are not drawn.
     rmse = float((predicted - targets).square().mean().sqrt())
     unit = f" {short_name(str(task.unit))}" if task.unit else ""
-    title = f"{short_name(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
+    title = f"{short_name(rows)}: RMSE {rounded(rmse)}{unit} over {counted(len(targets), 'row')}"
     if every > 1:
         title += f"\none point for every {every} rows"
     if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):

@@ -156,6 +156,15 @@ def test_what_decides_nothing_may_be_changed_and_what_stays_may_be_said(
     assert OmegaConf.select(resumed(begun(), word), key) == value
 
 
+@pytest.mark.parametrize(
+    ("data", "key"), [("table", "path"), ("mnist", "directory"), *slow(("table", "test_path"), ("arrays", "path"))]
+)
+def test_files_of_data_may_have_moved(begun: Callable[..., Path], data: str, key: str) -> None:
+    word = f"data.{key}=elsewhere"
+    config = resumed(begun(f"data={data}", f"data.{key}=there"), word)
+    assert OmegaConf.select(config, f"data.{key}") == "elsewhere"
+
+
 def test_other_loggers_may_be_chosen(begun: Callable[..., Path]) -> None:
     directory = begun()
     assert list(resumed(directory, "logger=csv").logger) == ["csv"]

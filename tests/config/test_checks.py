@@ -55,7 +55,7 @@ REFUSED = [
     ("seed=-1", "integer from 0"),
     ("name=[a]", "null, or a name"),
     ("name='日本'", "null, or a name"),
-    ("tags=a", "a list of words, got a; try tags=[a]"),
+    ("tags=a", "a list of words, got a; try 'tags=[a]'"),
     ("notes=[a]", "null, or text"),
     ("seed=1.5", "integer from 0"),
     ("seed=4294967296", "integer from 0"),
@@ -79,7 +79,7 @@ REFUSED = [
 
 REFUSED_TOGETHER = [
     (["+trainer.callbacks=[a]"], "chosen elsewhere, got trainer.callbacks=['a']; try +callbacks.NAME="),
-    (["+callbacks.x=1"], "callbacks.x must be null, or name what it builds, got 1; try callbacks.x="),
+    (["+callbacks.x=1"], "callbacks.x must be null, or name what it builds, got 1; try 'callbacks.x="),
     (["+logger.x={a: 1}"], "logger.x must be null, or name what it builds, got {'a': 1}; try logger.x=null"),
     (["+trainer.plugins=x"], "chosen elsewhere, got trainer.plugins=x; try trainer.precision="),
     (["+trainer.default_root_dir=/x"], "chosen elsewhere, got trainer.default_root_dir=/x; try paths.logs="),

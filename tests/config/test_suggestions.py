@@ -3,7 +3,8 @@ import pytest
 from mlplab.config.suggestions import nearest_key, nearest_name
 
 KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", "model.hidden_dims", "model.dropout",
-        "regularization.l2", "trainer.max_epochs", "trainer.min_epochs"]  # fmt: skip
+        "regularization.l2", "trainer", "trainer.devices", "trainer.min_epochs", "trainer.max_epochs",
+        "data._target_"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,13 @@ KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", 
         ("model.l2", "regularization.l2"),
         ("weight_decay", "optimizer.weight_decay"),
         ("epochs", "trainer.max_epochs"),
-        ("optimizer.learning_rate", None),
+        ("trainer.epochs", "trainer.max_epochs"),
+        ("optimizer.learning_rate", "optimizer.lr"),
+        ("model.units", "model.hidden_dims"),
+        ("device", "trainer"),
+        ("trainer.device", "trainer.devices"),
+        ("learner._target_", None),
+        ("optimizer.foo", None),
         ("zzz", None),
     ],
 )

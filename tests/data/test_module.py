@@ -105,7 +105,7 @@ def test_the_task_says_what_is_learned() -> None:
     assert (task.feature_names, task.target_name, task.unit) == (("a", "b", "c"), "height", "cm")
     task = module(classes).task
     assert (task.kind, task.n_features) == ("classification", 2)
-    assert task.class_names == ("red", "green", "blue")
+    assert task.class_names == ("right", "top", "bottom")
     assert (task.target_mean, task.target_std) == (0.0, 1.0)
 
 

@@ -44,7 +44,7 @@ def test_the_global_generator_of_numpy_plays_no_part(name: str) -> None:
         ("circles", ("inner", "outer")),
         ("spirals", ("first", "second")),
         ("xor", ("same", "different")),
-        ("gaussians", ("red", "green", "blue")),
+        ("gaussians", ("right", "top", "bottom")),
     ],
 )
 @pytest.mark.parametrize("n_samples", [12, 13, 200])

@@ -17,9 +17,9 @@ def benchmark(script: Any, monkeypatch: pytest.MonkeyPatch, root: Path) -> Any:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("workloads=[S,Q]", ", got [S,Q]; try workloads=[S]"),
+        ("workloads=[S,Q]", ", got [S,Q]; try 'workloads=[S]'"),
         ("workloads=[]", "workloads must name at least one"),
-        ("contestants=[templat]", "try contestants=[template]"),
+        ("contestants=[templat]", "try 'contestants=[template]'"),
         ("rounds=0", "rounds must be a positive integer"),
         ("json=nowhere/figures.json", "files must be written to a folder that exists"),
     ],

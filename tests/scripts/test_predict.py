@@ -97,7 +97,7 @@ def test_help_is_shown(script: Script, words: list[str]) -> None:
         (["run={runs}/classes", "out=out.csv", "data.encoding=cp12511"], ["name of an encoding that Python knows"]),
         (["run={runs}/classes", "out=out.csv", "data.skip_lines=-1"], ["data.skip_lines must be a number of lines"]),
         (["run={runs}/classes", "out=out.csv", "data.header=yes"], ["data.header must be auto, true or false"]),
-        (["run={runs}/classes", "out=out.csv", "data.missing_values=x"], ["try data.missing_values=[x]"]),
+        (["run={runs}/classes", "out=out.csv", "data.missing_values=x"], ["try 'data.missing_values=[x]'"]),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(

@@ -227,7 +227,7 @@ def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], messa
     [
         (["optimizer.lr=0.1"], "optimizer.lr is given, and is part of the arm sgd"),
         *slow(
-            (["hydra.sweeper.only=[sgdd]"], r"try hydra.sweeper.only=[sgd]"),
+            (["hydra.sweeper.only=[sgdd]"], r"try 'hydra.sweeper.only=[sgd]'"),
             (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
             (["hydra.sweeper.seeds=null"], "must have seeds to judge on"),
             (["hydra.sweeper.only=[]"], "must be a list of arms"),

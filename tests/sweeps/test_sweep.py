@@ -70,7 +70,7 @@ def test_each_job_is_run_once_and_told_in_one_line(done: tuple[Path, Done]) -> N
 
 def test_a_dry_run_lists_the_jobs_and_writes_nothing(copy: Path) -> None:
     before = everything(copy)
-    said = launch([*WORDS[:-1], "seed=0,2", "--cfg", "job"], copy)
+    said = launch([*WORDS[:-1], "seed=0,2", "--cfg", "job", "--resolve", "-p", "model"], copy)
     assert said.status == 0, said.stderr
     lines = said.stdout.splitlines()
     assert lines[0] == "sweep   sweeps/study: 4 jobs, of which none is run now (sweep.dry_run=true)"

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from mlplab.callbacks.frozen_parts import frozen_parts, restore_frozen_parts
 from mlplab.callbacks.own_module import OwnModule, of_validation
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
-from mlplab.errors import UserError
+from mlplab.errors import UserError, rounded
 from mlplab.runs.files import flushed_together
 from mlplab.runs.full_disk import explain_full_disk
 
@@ -151,7 +151,7 @@ class Checkpoints(Checkpoint):
         if self._n_bests & (self._n_bests - 1) == 0 or now - self._last_told >= SECONDS_UNTOLD:
             self._last_told = now
             place = f"epoch {self.best.epoch}, step {self.best.step}"
-            log.info(f"{place}: {self.monitor} {self.best.score:.4g}, the best so far")
+            log.info(f"{place}: {self.monitor} {rounded(self.best.score)}, the best so far")
 
     def on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
         """Writes the files if they are due. The loops call it wherever the state of the run is complete."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from mlplab.callbacks.input_grid import grid_where_possible
 from mlplab.callbacks.network_outputs import network_outputs
 from mlplab.callbacks.notes import has_time_to_draw
+from mlplab.errors import rounded
 from mlplab.figures.animation import as_frame, as_gif
 from mlplab.figures.function_figures import FunctionPicture, function_picture
 from mlplab.learner import Learner
@@ -125,7 +126,7 @@ def title_of(frame: dict[str, Any]) -> str:
     """Returns the title of a frame: its epoch, and the scores of the validation part."""
     if not frame["epoch"]:
         return "before training"
-    told = [f"{name.removeprefix('val/')} {value:.3g}" for name, value in frame["metrics"].items()]
+    told = [f"{name.removeprefix('val/')} {rounded(value, 3)}" for name, value in frame["metrics"].items()]
     return f"epoch {frame['epoch']}" + (f": validation {', '.join(told)}" if told else "")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 
+from mlplab.errors import rounded
+
 ON_TERMINAL_SECONDS = 0.1
 IN_NOTEBOOK_SECONDS = 0.5
 IN_FILE_SECONDS = 30.0
@@ -48,44 +50,49 @@ class ProgressLine(ProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._enabled and time.monotonic() - self._drawn >= self._interval:
-            self._draw(trainer, batch_idx)
+            self._draw(trainer, trainer.current_epoch, (batch_idx + 1) / trainer.num_training_batches)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._in_cell is not None:  # shows where training ended
-            self._draw(trainer, int(trainer.num_training_batches) - 1, trainer.current_epoch)
+            self._draw(trainer, trainer.current_epoch - 1, 1.0)
             self._in_cell = None
         if self._enabled and self._is_terminal:  # the table of results takes its place
             # Back to the first column, and clear to the end of the line.
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
 
-    def _draw(self, trainer: pl.Trainer, batch_idx: int, epoch: int | None = None) -> None:
+    def _draw(self, trainer: pl.Trainer, epoch: int, share_of_epoch: float) -> None:
         now = time.monotonic()
         self._drawn = now
-        # max_epochs is -1 or None where only steps or time limit the run.
+        done = ((epoch + share_of_epoch, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
+        # A limit is -1 or None where another one, or time, limits the run.
+        shares = [n / limit for n, limit in done if limit and limit > 0]
         limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         # Metrics of the last epoch: those of the current one are not known yet.
-        share = (batch_idx + 1) / trainer.num_training_batches
-        metrics = "  ".join(
-            f"{name} {float(trainer.callback_metrics[name]):.4g}"
-            for name in ("train/loss", "val/loss", "val/accuracy", "val/rmse")
+        metrics = [
+            f"{name} {rounded(float(trainer.callback_metrics[name]))}"
+            for name in ("val/loss", "val/accuracy", "val/rmse", "train/loss")
             if name in trainer.callback_metrics
-        )
-        line = f"epoch {epoch or trainer.current_epoch + 1}{limit} {share:4.0%}  step {trainer.global_step}  {metrics}"
-        line = f"{line}  {now - self._began:.0f} s"
+        ]
+        percent = f" {max(shares):4.0%}" if shares else ""
+        # The least important part comes last: it is left out where the terminal is too narrow.
+        seconds, step = f"{now - self._began:.0f} s", f"step {trainer.global_step}"
+        parts = [f"epoch {epoch + 1}{limit}{percent}", seconds, *metrics, step]
         if self._is_notebook:
-            self._show_in_cell(line)
+            self._show_in_cell("  ".join(parts))
         elif self._is_terminal:
             columns = _columns()
-            # A line that is longer than the terminal would wrap, and could not be redrawn.
-            line = line[: columns - 1]
+            # A line that is longer than the terminal would wrap, and could not be redrawn. A number cut short is wrong.
+            while len(parts) > 1 and len("  ".join(parts)) >= columns:
+                parts.pop()
+            line = "  ".join(parts)[: columns - 1]
             # A terminal that became narrower has wrapped the former line into several rows.
             n_above = max(0, self._n_shown - 1) // columns
             back = f"\033[{n_above}A\r\033[J" if n_above else "\r\033[K"
             self._n_shown = len(line)
             sys.stderr.write(f"{back}{line}")
         else:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write("  ".join(parts) + "\n")
         sys.stderr.flush()
 
     def _show_in_cell(self, line: str) -> None:

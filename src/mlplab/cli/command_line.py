@@ -119,9 +119,10 @@ def _n_failed_jobs() -> int:
 
 def _with_dry_run(words: Sequence[str]) -> list[str]:
     """Replaces `--cfg job`, which Hydra does not take with -m, by sweep.dry_run=true."""
-    text = re.sub(r"\0(--cfg|-c)[\0=]job(?=\0)", "", "\0".join(["", *words, ""]))
-    rest = text[1:-1].split("\0")
-    return rest if len(rest) == len(words) else [*rest, "sweep.dry_run=true"]
+    text, n_found = re.subn(r"\0(--cfg|-c)[\0=]job(?=\0)", "", "\0".join(["", *words, ""]))
+    # These flags go with --cfg alone.
+    text = re.sub(r"\0(--resolve|(--package|-p)[\0=][^\0]*)(?=\0)", "", text)
+    return [*text[1:-1].split("\0"), "sweep.dry_run=true"] if n_found else list(words)
 
 
 def with_home(word: str) -> str:

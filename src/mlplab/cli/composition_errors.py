@@ -226,7 +226,7 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
                 several, hint = "; several need -m", command("train.py", "-m", text)
             else:
                 several, hint = "", f"{key}={value.partition(',')[0]}"
-            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else hint
+            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) and not value.startswith("[") else hint
             return UserError(f"a single run must be given one value for each name{several}", text, hint)
     return None
 
@@ -295,9 +295,8 @@ def _unknown_key(overrides: Sequence[Override], conf: Path) -> UserError | None:
             near = nearest_key(key, beside or keys)
             # A nested group: `callbacks/averaging`.
             near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
-            within = [
-                one for one in keys if one.startswith(f"{key.rpartition('.')[0] or key}.") and "_target_" not in one
-            ]
+            place = f"{key.rpartition('.')[0] or key}."
+            within = [one for one in keys if one.startswith(place) and "._" not in one]  # as in _target_
             others = (
                 f"one of {first_of(within, 8)}" if within else f"{command('train.py', '--help')}, which lists them all"
             )

@@ -175,8 +175,8 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     Raises:
         UserError: lists the changes.
     """
-    # The file may have moved: the fingerprint of its bytes is compared later.
-    moved = ("data.path", "data.test_path")
+    # The files may have moved: the fingerprint of the data is compared later.
+    moved = ("data.path", "data.test_path", "data.directory")
     changed = changes(before, after, (*NOT_LEARNED, *moved, "paths.logs", "trust", "resume"))
     patience = changed.get(PATIENCE)
     # Without it the run would have taken the same steps, and ended later.

@@ -11,6 +11,9 @@ OTHER_NAMES = {
     "glorot": ("xavier_uniform",), "glorotuniform": ("xavier_uniform",), "glorotnormal": ("xavier_normal",),
     "bn": ("batch",), "ln": ("layer",), "reducelronplateau": ("plateau",), "cosineannealing": ("cosine",),
     "csv": ("table",), "file": ("table",), "null": ("none",), "off": ("none",),
+    "cuda": ("gpu",), "device": ("trainer",), "gpus": ("devices",), "epochs": ("max_epochs",),
+    "nepochs": ("max_epochs",), "learningrate": ("lr",), "bs": ("batch_size",), "layers": ("hidden_dims",),
+    "units": ("hidden_dims",), "testsize": ("test_fraction",), "valsize": ("validation_fraction",),
 }  # fmt: skip
 """Name in other projects or books, without underscores → names here; the first that fits is suggested."""
 
@@ -18,7 +21,7 @@ OTHER_NAMES = {
 def nearest_name(given: str, names: Sequence[str]) -> str | None:
     """Returns the name that starts with the given text, is its start, contains it, or is most similar; else None."""
     given = given.lower()
-    for other in OTHER_NAMES.get(given.replace("_", ""), ()):
+    for other in _other_names(given):
         if other in names:
             return other
     # Of two names that differ only in case, the first counts.
@@ -33,14 +36,24 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
 
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:
     """Returns the dotted key with the same ending (`lr` → `optimizer.lr`), else a similar one, else None."""
-    last = _last_part(given)
-    same_end = [key for key in keys if _last_part(key) == last]
+    group, last = given.rpartition(".")[0], _last_part(given)
+    if last == "_target_":  # as the names of many keys end
+        return None
     # A dotted name is not a misspelt group.
     same_depth = [key for key in keys if ("." in key) == ("." in given)]
-    similar = difflib.get_close_matches(given, same_depth, n=1, cutoff=0.75)
-    last_part = nearest_name(last, [_last_part(key) for key in keys])
-    similar_end = [key for key in keys if _last_part(key) == last_part]
-    return next(iter([*same_end, *similar, *similar_end]), None)
+    ends = (last, *_other_names(last))
+    found = [key for key in keys if _last_part(key) in ends and ("." in key or not group)]
+    beside = [key for key in keys if group and key.startswith(f"{group}.")]
+    if not beside:  # else all of them are similar, as they begin alike
+        found += difflib.get_close_matches(given, same_depth, n=1, cutoff=0.75)
+    for some in (beside, keys):
+        near = nearest_name(last, [_last_part(key) for key in some])
+        found += [key for key in some if _last_part(key) == near]
+    return next(iter(found), None)
+
+
+def _other_names(name: str) -> tuple[str, ...]:
+    return OTHER_NAMES.get(name.lower().replace("_", ""), ())
 
 
 def _last_part(key: str) -> str:

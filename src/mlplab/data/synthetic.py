@@ -59,7 +59,7 @@ def gaussians(n_samples: int, noise: float, seed: int) -> Dataset:
     # Centres at the corners of a triangle with equal sides.
     angle = 2 * math.pi * targets / 3
     features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return _classes("gaussians", features, targets, noise, generator, ("red", "green", "blue"))
+    return _classes("gaussians", features, targets, noise, generator, ("right", "top", "bottom"))
 
 
 def plane(n_samples: int, noise: float, seed: int) -> Dataset:

@@ -10,10 +10,10 @@ FINGERPRINTS = {
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:02ca3244d5 on_test_start:99fad4a3c0",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:d31b355ba9 _tell_best:4c49100e7e consider:14d68585c3 is_due:f963970d9e on_exception:8349126279 "
+        "__init__:d31b355ba9 _tell_best:bfb363bfc1 consider:4d9227a1b0 is_due:f963970d9e on_exception:8349126279 "
         "on_fit_start:c0a9533742 on_load_checkpoint:e82db30ad8 on_safe_point:74561121f7 on_save_checkpoint:72335ee0ae "
         "on_train_end:659efa9b09 on_train_start:63af232548 on_validation_batch_start:6b7a39833c "
-        "on_validation_end:dadf65726f write:a3bfb52d6d write_best:c76ea79008 "
+        "on_validation_end:261425ecea write:a3bfb52d6d write_best:c76ea79008 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:a7d9527687 _find_layers:c9b728d4c1 flush_logs:779eb73bc6 on_before_optimizer_step:56ce78d337 "
@@ -35,8 +35,8 @@ FINGERPRINTS = {
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:b5e70d0dd1 _draw:e287f19e2c _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
-        "on_train_batch_end:b0b69e372b on_train_end:6a5428d6e6 on_train_start:0eb468f872 "
+        "__init__:b5e70d0dd1 _draw:d139a621d4 _show_in_cell:723496d55d disable:efe59a93a0 enable:1ed3082eff "
+        "on_train_batch_end:91db535f84 on_train_end:1730039a79 on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
         "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f7e19d4a2e "

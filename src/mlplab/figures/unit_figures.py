@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mlplab.errors import rounded
 from mlplab.figures.palette import COLOURS, diverging, growing, style
 from mlplab.plots import DOTS_PER_INCH, short_name
 
@@ -36,7 +37,7 @@ def units_figure(values: Array, axes: tuple[Array, ...], names: tuple[str, ...],
         title += f"; the first {len(shown)} of {n_units:,} units"
     if len(axes) == 2:
         extent = "".join(
-            f"\n{short_name(name)} from {axis[0]:.3g} to {axis[-1]:.3g}, {way}"
+            f"\n{short_name(name)} from {rounded(axis[0], 3)} to {rounded(axis[-1], 3)}, {way}"
             for name, axis, way in zip(names, axes, ("left to right", "bottom to top"), strict=True)
         )
         return tiles_figure(shown[:, ::-1], "activation", title + extent)

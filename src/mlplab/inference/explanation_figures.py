@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlplab.errors import counted
+from mlplab.errors import counted, rounded
 from mlplab.figures.palette import COLOURS, style
 from mlplab.plots import DOTS_PER_INCH, short_name
 
@@ -52,7 +52,7 @@ def importance_figure(explanation: "Explanation") -> "Figure":
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     title = f"{short_name(explanation.rows, 40)}, {counted(explanation.n_rows, 'row')}: "
-    title += f"{explanation.score} {explanation.base:.4g} {unit}".rstrip()
+    title += f"{explanation.score} {rounded(explanation.base)} {unit}".rstrip()
     if len(bars) < len(explanation.importances):
         title += f"\nthe {len(bars)} most important of {len(explanation.importances):,} columns"
     axes.set_title(title, fontsize=10, loc="left")
@@ -138,7 +138,7 @@ def _draw(axes: "Axes", one: "Dependence", colours: dict[int, str]) -> None:
             width = (0.3 if marker else 0.8) * float(np.diff(x).min())
             counts.bar(x, heights, width, color="#999999", alpha=0.45, linewidth=0)
             if len(x) <= FEW_TICKS:
-                axes.set_xticks(x, [f"{value:.4g}" for value in x])
+                axes.set_xticks(x, [rounded(float(value)) for value in x])
         else:
             heights, edges = np.histogram(within, bins=30)
             counts.stairs(heights, edges, fill=True, color="#999999", alpha=0.45, linewidth=0)

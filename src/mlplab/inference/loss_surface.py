@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, counted, rounded
 from mlplab.figures.surface_figures import PART_NAMES, line_figure, plane_figure
 from mlplab.inference.evaluating import objective_of
 from mlplab.inference.output_files import new_directory
@@ -200,12 +200,12 @@ def describe_surface(surface: LossSurface) -> list[str]:
     lines = []
     for part, losses in surface.losses.items():
         finite = losses[np.isfinite(losses)]
-        span = f"{finite.min():.4g} to {finite.max():.4g}" if len(finite) else "nowhere finite"
+        span = f"{rounded(finite.min())} to {rounded(finite.max())}" if len(finite) else "nowhere finite"
         if surface.is_plane:
-            lines.append(f"{part:<8}loss {surface.at_runs[part][0]:.4g} at the run, {span} around it")
+            lines.append(f"{part:<8}loss {rounded(surface.at_runs[part][0])} at the run, {span} around it")
             continue
-        ends = surface.at_runs[part]
-        lines.append(f"{part:<8}loss {ends[0]:.4g} and {ends[1]:.4g} at the runs, barrier {barrier(surface, part):.4g}")
+        ends, height = surface.at_runs[part], rounded(barrier(surface, part))
+        lines.append(f"{part:<8}loss {rounded(ends[0])} and {rounded(ends[1])} at the runs, barrier {height}")
     return lines
 
 
@@ -228,7 +228,7 @@ def write_surface(surface: LossSurface, names: list[str], directory: Path) -> li
         a, b = np.meshgrid(surface.positions, surface.positions)
         columns = {"direction_1": a.ravel(), "direction_2": b.ravel(), f"{part}_loss": losses.ravel()}
         figure = plane_figure(
-            surface.positions, losses, names[0], f"{PART_NAMES[part]} part: loss {surface.at_runs[part][0]:.4g}"
+            surface.positions, losses, names[0], f"{PART_NAMES[part]} part: loss {rounded(surface.at_runs[part][0])}"
         )
     else:
         columns = {"position": surface.positions} | {f"{part}_loss": v for part, v in surface.losses.items()}

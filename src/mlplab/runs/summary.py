@@ -21,7 +21,7 @@ from mlplab.config.experiment_heads import Entries, as_lines, chosen_heads
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
-from mlplab.errors import counted, printable
+from mlplab.errors import counted, printable, rounded
 from mlplab.learner import Learner
 from mlplab.models.tabm import MemberLinear
 from mlplab.task import Task
@@ -127,7 +127,7 @@ def log_result(result: Mapping[str, Any]) -> None:
     """Logs the outcome of a run to train.log."""
     log.info(f"ended   {how_it_ended(result)}")
     for part, where in (("validation", f"best, in epoch {result['best_epoch']}"), ("test", "test")):
-        metrics = "  ".join(f"{name} {value:.4g}" for name, value in result[part].items())
+        metrics = "  ".join(f"{name} {rounded(value)}" for name, value in result[part].items())
         if metrics:
             log.info(f"{where}: {metrics}")
 

@@ -57,7 +57,7 @@ class Sweep:
             raise UserError(
                 "sweep.dry_run must be for a grid, whose jobs are known before they run",
                 f"hydra/sweeper={sweeper}, which proposes its jobs one after the other",
-                "sweep.dry_run=false",
+                "sweep.dry_run=false; --cfg job without -m shows the configuration",
             )
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
         self.ranking = ranking

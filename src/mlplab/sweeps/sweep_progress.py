@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mlplab.errors import printable
+from mlplab.errors import printable, rounded
 from mlplab.runs.run_reading import State, read_result, read_state
 from mlplab.sweeps.comparable_options import chooses_data, chooses_loss
 from mlplab.sweeps.job_values import SEEDS
@@ -162,7 +162,7 @@ class SweepProgress:
             outcome = f"{seconds:.1f} s"
             value = read_result(self.directory / directory).get("objective")
             if isinstance(value, int | float):
-                outcome = f"{self.monitor} {value:.4g}, {outcome}"
+                outcome = f"{self.monitor} {rounded(value)}, {outcome}"
                 if self._are_comparable and (self._best is None or self._sign * value < self._sign * self._best[0]):
                     self._best = (value, directory)
         return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}"
@@ -170,7 +170,7 @@ class SweepProgress:
     def _summary(self) -> str:
         names = [state.name for state in self._states.values()]
         n_failed = names.count("failed") + names.count("infeasible")
-        best = "" if self._best is None else f"; best {self._best[0]:.4g} of {printable(self._best[1])}"
+        best = "" if self._best is None else f"; best {rounded(self._best[0])} of {printable(self._best[1])}"
         return f"{self._count()} {names.count('running')} running, {n_failed} failed{self._time_left()}{best}"
 
     def _count(self) -> str:

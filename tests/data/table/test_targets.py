@@ -138,9 +138,9 @@ def test_one_name_in_a_list_is_the_name(write: Write) -> None:
     [
         (
             {"target": ["y", "q"]},
-            r"data.target must name columns of the file: .*, got \[q\]; try data.target=\[y,",
+            r"data.target must name columns of the file: .*, got \[q\]; try 'data.target=\[y,",
         ),
-        ({"target": ["y", "z", "y"]}, r"name each column once, but it names 'y' twice; try data.target=\[y,z\]"),
+        ({"target": ["y", "z", "y"]}, r"name each column once, but it names 'y' twice; try 'data.target=\[y,z\]'"),
         ({"target": ["y", "z"], "drop": ["z"]}, "data.drop must not name the target"),
         ({"target": ["y", "z"], "weight_column": "y"}, "data.weight_column must not name the target"),
         ({"target": ["y", "z"], "unit": ["m"]}, "one for each of the targets, 2 in all, but data.unit has 1"),
