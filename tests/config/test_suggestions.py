@@ -3,7 +3,8 @@ import pytest
 from mlplab.config.suggestions import nearest_key, nearest_name
 
 KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", "model.hidden_dims", "model.dropout",
-        "regularization.l2", "trainer.max_epochs", "trainer.min_epochs"]  # fmt: skip
+        "regularization.l2", "trainer.max_epochs", "trainer.min_epochs",
+        "callbacks.figures", "callbacks.shout.word"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,11 @@ KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", 
         ("weight_decay", "optimizer.weight_decay"),
         ("epochs", "trainer.max_epochs"),
         ("optimizer.learning_rate", None),
+        ("optimizer.max_epoch", "trainer.max_epochs"),
+        ("optimizer.drop", "model.dropout"),
+        # Names of other groups that are only similar would mislead, and so would one that has little but its group.
+        ("optimizer.ignore", None),
+        ("callbacks.shout.every", None),
         ("zzz", None),
     ],
 )

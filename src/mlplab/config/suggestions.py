@@ -14,9 +14,18 @@ OTHER_NAMES = {
 }  # fmt: skip
 """Name in other projects or books, without underscores → names here; the first that fits is suggested."""
 
+ALIKE = 0.75
+"""Least similarity of a name that was probably meant, where any other would mislead."""
 
-def nearest_name(given: str, names: Sequence[str]) -> str | None:
-    """Returns the name that starts with the given text, is its start, contains it, or is most similar; else None."""
+
+def nearest_name(given: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """Returns the name that starts with the given text, is its start, contains it, or is most similar; else None.
+
+    Args:
+        given: what was typed.
+        names: those that exist.
+        cutoff: least similarity of a name that neither begins nor contains the other, from 0 to 1.
+    """
     given = given.lower()
     for other in OTHER_NAMES.get(given.replace("_", ""), ()):
         if other in names:
@@ -24,7 +33,7 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
     # Of two names that differ only in case, the first counts.
     as_written = {name.lower(): name for name in reversed(names)}
     beginning = [name for name in names if name.lower().startswith(given)] if given else []
-    similar = [as_written[name] for name in difflib.get_close_matches(given, as_written, n=1)]
+    similar = [as_written[name] for name in difflib.get_close_matches(given, as_written, n=1, cutoff=cutoff)]
     # Longest first: for learning_rates, learning_rate is nearer than learning.
     within = sorted((name for name in names if len(name) > 2 and given.startswith(name.lower())), key=len, reverse=True)
     containing = sorted((name for name in names if given in name.lower()), key=len) if len(given) > 1 else []
@@ -33,12 +42,17 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
 
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:
     """Returns the dotted key with the same ending (`lr` → `optimizer.lr`), else a similar one, else None."""
-    last = _last_part(given)
+    group, _, last = given.rpartition(".")
     same_end = [key for key in keys if _last_part(key) == last]
-    # A dotted name is not a misspelt group.
-    same_depth = [key for key in keys if ("." in key) == ("." in given)]
-    similar = difflib.get_close_matches(given, same_depth, n=1, cutoff=0.75)
-    last_part = nearest_name(last, [_last_part(key) for key in keys])
+    beside = [_last_part(key) for key in keys if group and key.rpartition(".")[0] == group]
+    if beside:  # the group is right: names of other groups must be nearer than its own
+        near, cutoff = nearest_name(last, beside), ALIKE
+        similar = [f"{group}.{near}"] if near else []
+    else:
+        # A dotted name is not a misspelt group.
+        same_depth = [key for key in keys if ("." in key) == ("." in given)]
+        similar, cutoff = difflib.get_close_matches(given, same_depth, n=1, cutoff=ALIKE), 0.6
+    last_part = nearest_name(last, [_last_part(key) for key in keys], cutoff)
     similar_end = [key for key in keys if _last_part(key) == last_part]
     return next(iter([*same_end, *similar, *similar_end]), None)
 
