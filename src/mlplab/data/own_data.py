@@ -87,7 +87,9 @@ class OwnData:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Returns the module's own `fingerprint`, or a digest of its options and numbers of rows."""
-        described = json.dumps([self.origin, self.n_rows], sort_keys=True, default=str)
+        # Batches of another size have the same rows.
+        options = {name: value for name, value in self.origin["options"].items() if name != "batch_size"}
+        described = json.dumps([self.origin["source"], options, self.n_rows], sort_keys=True, default=str)
         return str(getattr(self.module, "fingerprint", None) or hashlib.sha256(described.encode()).hexdigest()[:16])
 
     def has(self, part: str) -> bool:
