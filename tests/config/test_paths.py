@@ -25,7 +25,9 @@ def test_a_link_to_a_file_passes(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_refused_with_the_nearest_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "houses.csv").write_text("x")
+    (tmp_path / "new.csv").write_text("x")
     (tmp_path / "houes.csv").mkdir()  # a folder is no file to propose
+    assert refusal_of(tmp_path / "nwe.csv").hint == f"data.path={tmp_path / 'new.csv'}"
     refusal = refusal_of(tmp_path / "huoses.csv")
     assert refusal.actual == f"there is no {tmp_path / 'huoses.csv'}"
     assert refusal.hint == f"data.path={tmp_path / 'houses.csv'}"

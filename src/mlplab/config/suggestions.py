@@ -37,7 +37,9 @@ def nearest_name(given: str, names: Sequence[str], cutoff: float = 0.6) -> str |
     # Longest first: for learning_rates, learning_rate is nearer than learning.
     within = sorted((name for name in names if len(name) > 2 and given.startswith(name.lower())), key=len, reverse=True)
     containing = sorted((name for name in names if given in name.lower()), key=len) if len(given) > 1 else []
-    return next(iter([*beginning, *within, *containing, *similar]), None)
+    # Of short names, two letters in another order are much of the difference.
+    swapped = [name for name in names if sorted(name.lower()) == sorted(given)]
+    return next(iter([*beginning, *within, *containing, *swapped, *similar]), None)
 
 
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:
