@@ -55,9 +55,18 @@ def test_a_run_is_refused_before_its_data_are_read(monkeypatch: pytest.MonkeyPat
         building.build_data(composed(*words))
 
 
-def test_batches_of_another_size_are_of_the_same_data() -> None:
-    few, many = (building.build_data(composed(*DATA, f"data.batch_size={size}")) for size in (4, 8))
-    assert isinstance(few, OwnData)
-    few.setup()
-    many.setup()
-    assert few.fingerprint == many.fingerprint
+@pytest.mark.parametrize(
+    "pair",
+    [
+        [[*DATA, f"data.batch_size={size}"] for size in (4, 8)],
+        [["~data", "+data._target_=own_parts.FoldedPictures", "data.folds=3", f"data.fold={fold}"] for fold in (0, 2)],
+    ],
+)
+def test_batches_of_another_size_and_other_folds_are_of_the_same_data(pair: list[list[str]]) -> None:
+    fingerprints = set()
+    for words in pair:
+        data = building.build_data(composed(*words))
+        assert isinstance(data, OwnData)
+        data.setup()
+        fingerprints.add(data.fingerprint)
+    assert len(fingerprints) == 1
