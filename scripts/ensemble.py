@@ -49,6 +49,8 @@ def main(settings: dict[str, Any]) -> Result:
     made = make_ensemble([sweep / run.entry.directory for run in members], out, name)
     metrics = made.evaluations["test"].metrics
     of_members = [{key.removeprefix("test/"): value for key, value in run.test.items()} for run in members]
+    if not made.has_loss_of_members:  # numbers of another function beside it would mislead
+        of_members = [{key: value for key, value in one.items() if key != "loss"} for one in of_members]
     means = {key: sum(one[key] for one in of_members) / len(of_members) for key in metrics if key in of_members[0]}
     lines = [f"member  {shortest(run.directory)}" for run in made.members]
     lines.append(

@@ -22,7 +22,6 @@ import hydra.utils
 import lightning.pytorch as pl
 import yaml
 
-from mlplab.building import DATA_OPTIONS
 from mlplab.cli.script import Option, run_script
 from mlplab.config.checks import rules_for
 from mlplab.config.config_rules import SWEEP_RULES
@@ -32,6 +31,7 @@ from mlplab.instantiation import annotations_of, members_of, parameters_of
 from mlplab.objectives import losses
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.optimization.schedules import BY_EPOCH, BY_STEP, NOT_OPTIONS
+from mlplab.own_code import DATA_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 

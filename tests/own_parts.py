@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
 
 
 class Focal(nn.Module):
@@ -159,6 +159,20 @@ class PictureData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.parts[2], 50)
+
+
+class FoldedPictures(PictureData):
+    """Takes every third picture or so as test part."""
+
+    def __init__(self, folds: int, fold: int) -> None:
+        super().__init__()
+        self.folds, self.fold = folds, fold
+
+    def setup(self, stage: str) -> None:
+        rows = range(len(Pictures()))
+        learned = [row for row in rows if row % self.folds != self.fold]
+        tested = [row for row in rows if row % self.folds == self.fold]
+        self.parts = [Subset(Pictures(), part) for part in (learned[3:], learned[:3], tested)]
 
 
 def padded(rows: list[Tensor]) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ PLAIN = [word for word in QUICK if not word.startswith("model.")]
 OWN_NETWORK = ["~model", "+model._target_=own_networks.Stackable"]
 MIN = ["mode=min"]
 MODULE = "+module._target_=own_parts"
+STEPS = "+scheduler._target_=torch.optim.lr_scheduler.StepLR"
 PICTURES = ["~data", "+data._target_=own_parts.PictureData"]
 
 
@@ -144,8 +145,9 @@ def test_parts_of_pytorch_and_others_are_choices(train_run: Any, words: list[str
                 ["+metrics.r={_target_: torchmetrics.Recall, task: multiclass, num_classes: 3}", "monitor=val/r", *MIN],
                 "mode must be max",
             ),
-            (["+scheduler._target_=torch.optim.lr_scheduler.StepLR"], r"1 required .*try scheduler\.step_size="),
+            ([STEPS], r"1 required .*try scheduler\.step_size="),
             (["+scheduler._target_=own_parts.cubic"], "scheduler must be"),
+            ([STEPS, "+scheduler.step_size=1", "+scheduler.intervall=step"], r"try scheduler\.interval=step"),
             (
                 ["+callbacks.x={_target_: lightning.pytorch.callbacks.Timer, durations: 1}"],
                 r"try callbacks\.x\.duration=1",

@@ -44,6 +44,7 @@ from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import freeze
+from mlplab.own_code import DATA_OPTIONS, require_read
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.processes import environment_of
@@ -56,8 +57,6 @@ ROWS_TO_INITIALIZE_FROM = 10_000
 PATHS = {"path", "test_path", "directory"}
 """Options of data sources that name files or folders."""
 
-DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed", "folds", "fold")
-
 
 def build_data(
     config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None
@@ -69,7 +68,11 @@ def build_data(
     Args:
         config: as conf/ composes it.
         trained: reads the card of the run to resume, so that a table keeps its column types.
+
+    Raises:
+        UserError: the user's own modules would ignore an option that was typed.
     """
+    require_read(config, typed_overrides())
     if is_data_module(config.data.get("_target_")):
         return _build_own_data(config)
     options = {name: config.data[name] for name in DATA_OPTIONS if name in config.data}
@@ -106,13 +109,6 @@ def _build_own_data(config: DictConfig) -> OwnData:
     """Builds the user's LightningDataModule; passes those of `DATA_OPTIONS` that it has arguments for."""
     given = plain_values(config.data)
     accepted = accepted_options("data", {n: v for n, v in given.items() if n not in (*DATA_OPTIONS, "task")})
-    chosen = [word.partition("=")[0] for word in typed_overrides()]
-    for name in DATA_OPTIONS:
-        if name not in accepted and f"data.{name}" in chosen:
-            raise UserError(
-                f"data.{name} must be an option of {given['_target_']}", f"it takes {', '.join(accepted)}",
-                f"leaving data.{name} out",
-            )  # fmt: skip
     # Others were refused, or are taken as **options.
     left = {*DATA_OPTIONS, "task"} - {*accepted}
     options = {name: value for name, value in given.items() if name not in left}

@@ -176,8 +176,13 @@ def _n_missing(target: Any, node: Mapping[str, Any]) -> int:
     return sum(p.kind in by_place and p.default is p.empty and name not in node for name, p in parameters.items())
 
 
-def accepted_options(group: str, node: Any) -> list[str]:
+def accepted_options(group: str, node: Any, also: Sequence[str] = ()) -> list[str]:
     """Returns the option names that the `_target_` accepts, and checks the given options against them.
+
+    Args:
+        group: of the configuration, or a place in it.
+        node: that part, with the `_target_`.
+        also: options beside those of the `_target_`, for messages.
 
     Raises:
         UserError: the target cannot be imported, or does not accept an option or the type of its value.
@@ -214,11 +219,12 @@ def accepted_options(group: str, node: Any) -> list[str]:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [name for name in options if name not in parameters]
     if unknown and not takes_any:
-        near = nearest_name(unknown[0], list(parameters))
+        names = [*parameters, *also]
+        near = nearest_name(unknown[0], names)
         # The options of a whole group may be left from the former choice, such as digits.
         left = "leaving it out" if "." in group else f"leaving it out, or ~{group} +{group}._target_={target}"
         raise UserError(
-            f"{group} must be given options that {target} takes: {', '.join(parameters)}",
+            f"{group} must be given options that {target} takes: {', '.join(names)}",
             f"{group}.{unknown[0]}={shown(options[unknown[0]])}",
             f"{group}.{near}={shown(options[unknown[0]])}" if near else left,
         )

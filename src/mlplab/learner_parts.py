@@ -30,6 +30,9 @@ from mlplab.task import Task
 
 CONF = PROJECT / "conf"
 
+OF_ENTRY = ("interval", "monitor", "frequency")
+"""Options of the user's own schedule that Lightning reads, not its class."""
+
 
 def require_network(target: str) -> None:
     """Refuses a LightningModule with its own steps as a network: the project's learner would ignore them.
@@ -182,7 +185,7 @@ def build_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("_target_") is None:
         require_known_options(**config)
         return dict(config)
-    of_entry = {name: config[name] for name in ("interval", "monitor", "frequency") if name in config}
+    of_entry = {name: config[name] for name in OF_ENTRY if name in config}
     if of_entry.get("interval") not in (None, "epoch", "step"):
         raise UserError(
             "scheduler.interval must be epoch or step",
@@ -191,7 +194,7 @@ def build_scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     # `+scheduler._target_=…` leaves what conf/scheduler/none.yaml gives.
     options = {name: v for name, v in config.items() if name not in of_entry and (name, v) != ("name", "none")}
-    accepted_options("scheduler", options)
+    accepted_options("scheduler", options, also=OF_ENTRY)
     factory = instantiate("scheduler", {**options, "_partial_": True})
     of_nothing = SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
     _tried(

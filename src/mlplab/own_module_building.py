@@ -10,7 +10,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from mlplab.callbacks.own_module import OwnModule
-from mlplab.config.commands import typed_overrides
 from mlplab.data.module import DataModule, ExpandedDataModule
 from mlplab.data.own_data import OwnData
 from mlplab.errors import RunFailed, UserError
@@ -18,15 +17,9 @@ from mlplab.instantiation import accepted_options, instantiate, plain_values
 from mlplab.learner import Learner
 from mlplab.models.inputs import build_inputs
 from mlplab.objectives.objective import n_outputs
+from mlplab.own_code import GIVEN
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, require_plain
-
-CONFIGURED_BY_MODULE = ("model", "loss", "optimizer", "scheduler", "regularization", "metrics")
-"""Groups that reach the user's own LightningModule only through arguments of these names."""
-
-
-GIVEN = ("in_features", "out_features", "task", "model", "loss", "optimizer")
-"""Arguments that the `__init__` of the user's own LightningModule gets, if it has them."""
 
 
 def build_module(
@@ -44,18 +37,11 @@ def build_module(
         build_learner: builds the project's learner, for parts that the module takes.
 
     Raises:
-        UserError: it is not a LightningModule, or has no argument for a group that was chosen.
+        UserError: it is not a LightningModule.
     """
     node = plain_values(config.module)
     target = str(node.get("_target_"))
     accepted = accepted_options("module", node)
-    for word in typed_overrides():
-        group = word.partition("=")[0].lstrip("+~").partition(".")[0]
-        if group in CONFIGURED_BY_MODULE and group not in accepted:
-            raise UserError(
-                f"what a module of one's own does must be chosen in conf/module: {target} takes {', '.join(accepted)}",
-                word, f"module.OPTION=…, or an argument {group} of its __init__",
-            )  # fmt: skip
     if isinstance(data, DataModule) and "model" not in accepted:
         _expand(data)
     wanted = [name for name in accepted if name in GIVEN and name not in node]

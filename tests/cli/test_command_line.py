@@ -68,6 +68,8 @@ REFUSED = [
     ("+paths.data=x", "be used by other values as ${paths.data}, got +paths.data=x"),
     ("++ckpt_path=x", "try resume=logs/runs/NAME"),
     ("+foo=1", "be used by other values as ${foo}, got +foo=1; try leaving it out"),
+    (f"+{'a' * 300}=1", "names and paths must not be too long for the disk"),
+    (f"name={'a' * 300}", "name must be null, or a name"),
     ("name=///", "name must be null, or a name with a letter"),
     ("sweep.rerun=3", "train.py -m sweep.rerun=3"),
     ("hydra.sweeper.trials=3", "try hydra/sweeper=optuna hydra.sweeper.trials=3"),

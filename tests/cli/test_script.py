@@ -23,6 +23,7 @@ from mlplab.cli.script import (
 )
 from mlplab.errors import UserError
 from mlplab.parts import PARTS
+from mlplab.runs.trust import PROJECT
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
@@ -38,6 +39,15 @@ def refusal_of(*typed: str) -> UserError:
     with pytest.raises(UserError) as refusal:
         parse_options(typed, OPTIONS)
     return refusal.value
+
+
+def test_classes_beside_train_py_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(PROJECT)])
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    for _ in range(2):
+        assert run_script(lambda settings: 0, {}, "") == 0
+    assert sys.path[-1] == str(PROJECT)
+    assert sys.path.count(str(PROJECT)) == 1
 
 
 def test_what_is_not_typed_has_its_default() -> None:

@@ -4,7 +4,7 @@ from mlplab.config.suggestions import nearest_key, nearest_name
 
 KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", "model.hidden_dims", "model.dropout",
         "regularization.l2", "trainer", "trainer.devices", "trainer.min_epochs", "trainer.max_epochs",
-        "data._target_"]  # fmt: skip
+        "data._target_", "callbacks.figures", "callbacks.shout.word"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", 
         ("trainer.device", "trainer.devices"),
         ("learner._target_", None),
         ("optimizer.foo", None),
+        ("optimizer.max_epoch", "trainer.max_epochs"),
+        ("optimizer.drop", "model.dropout"),
+        # Names of other groups that are only similar would mislead, and so would one that has little but its group.
+        ("optimizer.ignore", None),
+        ("callbacks.shout.every", None),
         ("zzz", None),
     ],
 )

@@ -45,6 +45,7 @@ def test_what_it_predicts_is_the_mean_in_every_form(tmp_path: Path, target: str)
     result = json.loads((tmp_path / "ensemble" / "result.json").read_text())
     assert result["members"] == [str(member) for member in members]
     assert result["test"]["test/loss"] == made.evaluations["test"].metrics["loss"]
+    assert made.has_loss_of_members == (target == "kind")
     exported = export(run, "safetensors", tmp_path / "model.safetensors")
     assert exported.largest_difference == 0
     # Half of the new rows or more are within intervals that hold half.

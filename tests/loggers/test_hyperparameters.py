@@ -95,6 +95,14 @@ def test_own_values_and_groups_are_in_the_table(make_config: MakeConfig) -> None
     assert own == {"seed": 0, "mixup": 0.5, "sizes": "[1, 2]", "mirror": "flip", "mirror.share": 0.1}
 
 
+def test_the_table_leaves_out_what_modules_of_ones_own_do_not_read(make_config: MakeConfig) -> None:
+    words = ["~data", "+data._target_=own_parts.PictureData", "data.folds=3", "+module._target_=own_parts.Autoencoder"]
+    table = hyperparameters(make_config(*words, "+module.width=2", "data.batch_size=4"))
+    assert {name for name in table if not name.startswith("trainer")} == {
+        "seed", "data", "data.batch_size", "module", "module.width"
+    }  # fmt: skip
+
+
 def test_runs_of_different_optimizers_have_the_columns_of_their_own(make_config: MakeConfig) -> None:
     sgd, adam = (hyperparameters(make_config(f"optimizer={name}")) for name in ("sgd", "adam"))
     assert adam.keys() - sgd.keys() == {"optimizer.betas", "optimizer.eps", "optimizer.amsgrad"}

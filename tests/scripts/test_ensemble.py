@@ -1,12 +1,13 @@
 """scripts/ensemble.py: which runs of a sweep become one model."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from inference.small_runs import save_run, table_options, write_houses
+from inference.small_runs import change_card, save_run, table_options, write_houses
 from slow_cases import slow
 from sweeps.making import job, write_sweep
 
@@ -45,6 +46,20 @@ def test_members_are_the_best_runs_or_those_of_the_best_setting(
     assert told["directory"] == str(sweep / "ensembles" / name)
     evaluated = script("evaluate", f"run={told['directory']}", "--json")
     assert json.loads(evaluated.output)["metrics"] == told["test"]
+
+
+def test_members_show_no_loss_that_is_another_function_than_that_of_the_ensemble(
+    sweep: Path, script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    mine = Path(shutil.copytree(sweep, tmp_path / "sweeps" / "mine"))
+    shutil.rmtree(mine / "ensembles", ignore_errors=True)
+    told = [json.loads(script("ensemble", str(mine), "top=2", f"out={mine / 'one'}", "--json").output)]
+    for run in read_sweep(mine).runs:
+        change_card(mine / run.entry.directory, ("loss", "name"), "focal")
+    told.append(json.loads(script("ensemble", str(mine), "top=2", f"out={mine / 'two'}", "--json").output))
+    assert ["loss" in one["mean_test_of_members"] for one in told] == [True, False]
+    assert told[0]["test"] == told[1]["test"]
 
 
 @pytest.mark.parametrize(

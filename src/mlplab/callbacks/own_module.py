@@ -62,7 +62,7 @@ class OwnModule(Callback):
             fitting = [name for name in logged if name in self.validated] or logged
             near = nearest_name(self.monitor.replace("/", "_"), fitting) or next(iter(fitting), None)
             raise UserError(
-                f"monitor={self.monitor} must be a value that the module logs",
+                f"monitor={self.monitor} must be a value that the module logs before a validation ends",
                 f"it logs {', '.join(logged) or 'nothing'}",
                 f"monitor={near}" if near else f"self.log('{self.monitor}', …) in its validation_step",
             )

@@ -1,6 +1,7 @@
 """Runs train.py's command line through Hydra, and turns mistakes into one message with a suggestion."""
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -160,6 +161,11 @@ def _explained(error: BaseException, overrides: Sequence[str], conf: Path) -> tu
         case OSError() if is_disk_full(error):
             hint = "freeing some space, then the same command"
             return NoRoom("the disk must have free space", str(error), hint), EXIT_FAILED
+        case OSError(errno=errno.ENAMETOOLONG) if overrides:  # Hydra looks for a file of each name
+            longest = max(overrides, key=len)
+            requirement = "names and paths must not be too long for the disk"
+            shown = f"{longest[:50]}… with {len(longest)} characters"
+            return UserError(requirement, shown, "a shorter one"), EXIT_REFUSED
         case OSError() if not _job_has_begun:
             return UserError("paths.logs must be a writable folder", str(error), "paths.logs=logs"), EXIT_REFUSED
         case ValueError() | IndexError() if not _job_has_begun:  # Hydra raises this for some command lines

@@ -217,6 +217,9 @@ def run_script(
     # SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files are removed.
     on_termination(_stop)
     sys.unraisablehook = _unraisable
+    # Finds classes beside train.py, as train.py does; last, so that no file there hides a library.
+    if str(PROJECT) not in sys.path:
+        sys.path.append(str(PROJECT))
     try:
         load_env_file()
         result: Result | int | None = Result(help_for(str(help_text), options), {})

@@ -1,5 +1,6 @@
 """Checks the user's files and directories. Imports nothing heavy."""
 
+import errno
 import os
 import re
 import shlex
@@ -7,7 +8,7 @@ import stat
 import unicodedata
 from pathlib import Path
 
-from mlplab.config.suggestions import nearest_name
+from mlplab.config.suggestions import ALIKE, nearest_name
 from mlplab.errors import UserError, first_of
 
 
@@ -29,7 +30,7 @@ def require_file(path: Path, key: str) -> None:
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
             # Endings are compared separately: houses.csv is nearer to houses.parquet than to mouse.csv.
-            near = nearest_name(path.stem, [Path(name).stem for name in names])
+            near = nearest_name(path.stem, [Path(name).stem for name in names], ALIKE)
             likely = next((name for name in names if Path(name).stem == near), None)
             # Without a similar name, no file is suggested.
             others = f"another file of that folder: {first_of(names, 5)}" if names else "the path of another file"
@@ -39,7 +40,8 @@ def require_file(path: Path, key: str) -> None:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise UserError(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
+        hint = "a shorter path" if error.errno == errno.ENAMETOOLONG else f"chmod u+r {path}"
+        raise UserError(f"{key} must be readable", f"{path}: {error.strerror}", hint) from None
     if not start:
         raise UserError(f"{key} must hold something", f"{path} is empty", "another file")
 
@@ -59,7 +61,8 @@ def require_data_file(path: Path, key: str) -> None:
     Raises:
         UserError: with the nearest name.
     """
-    if is_pipe(path) or (path.is_dir() and parquet_files(path)):
+    # By os.path, as Path.is_dir raises an error for a path that is too long, or in a folder that cannot be read.
+    if is_pipe(path) or (os.path.isdir(path) and parquet_files(path)):
         return
     # Pipes that a shell or a program opens before the command begins.
     if re.match(r"/dev/(stdin|fd/\d+)$|/proc/self/fd/\d+$", str(path)) and not path.is_file():
@@ -91,7 +94,7 @@ def find_run(path: Path, key: str = "run") -> tuple[Path, Path]:
     Raises:
         UserError: there is none; suggests the nearest name.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # not `Path.is_file`, as in `require_data_file`
         folder = path.absolute().parent
         # A checkpoint that was copied elsewhere has no directory of a run around it.
         return folder.parent if folder.name == "checkpoints" else folder, path
@@ -134,14 +137,14 @@ def require_folder_of_run(path: Path, key: str) -> None:
     Raises:
         UserError: suggests the nearest name beside it.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return
     folder = path.parent
     # A folder without a run, or folders of them, such as docs/, would be a wrong hint.
     marks = (entry for mark in ("status.json", ".hydra", "checkpoints") for entry in folder.glob(f"*/{mark}"))
     names = sorted({entry.relative_to(folder).parts[0] for entry in marks})
     near = nearest_name(path.name, names)
-    found = f"{path} is a file" if path.is_file() else f"there is no {path}"
+    found = f"{path} is a file" if os.path.isfile(path) else f"there is no {path}"
     hint = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
     raise UserError(f"{key} must be the directory of a run", found, hint)
 

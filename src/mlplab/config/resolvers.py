@@ -41,7 +41,8 @@ def new_run_name(logs: str = "", name: Any = None) -> str:
         logs: folder whose runs/ and sweeps/ hold what the job began before.
         name: given by the user.
     """
-    of_job, given = name_of_command(sys.argv[1:]), "" if name is None else in_a_path(str(name))
+    # Cut, as Hydra makes the directory before the check refuses a longer name.
+    of_job, given = name_of_command(sys.argv[1:]), "" if name is None else in_a_path(str(name))[:100]
     if of_job and is_requeued():
         # The name of a sweep may begin with that of an experiment.
         pattern = rf"{TIME}_{given and f'{re.escape(given)}_'}\w{{6}}_{of_job}$"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mlplab.errors import UserError
 from mlplab.instantiation import explain_own_code
+from mlplab.own_code import DATA_OPTIONS
 from mlplab.randomness import derive_seed, seed_all
 from mlplab.task import Task
 
@@ -87,7 +88,10 @@ class OwnData:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Returns the module's own `fingerprint`, or a digest of its options and numbers of rows."""
-        described = json.dumps([self.origin, self.n_rows], sort_keys=True, default=str)
+        # Neither batches nor folds change the data; folds may have a row more or less.
+        options = {name: value for name, value in self.origin["options"].items() if name not in DATA_OPTIONS}
+        n_rows = None if self.origin["options"].get("folds") else self.n_rows
+        described = json.dumps([self.origin["source"], options, n_rows], sort_keys=True, default=str)
         return str(getattr(self.module, "fingerprint", None) or hashlib.sha256(described.encode()).hexdigest()[:16])
 
     def has(self, part: str) -> bool:

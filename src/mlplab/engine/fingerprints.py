@@ -5,7 +5,7 @@ function. If only the function changes, leave this file alone: the edited functi
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:3be7a2c220 build_trainer:99cfa566b4",
+    "mlplab.building": "build_data:518facae19 build_trainer:99cfa566b4",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:02ca3244d5 on_test_start:99fad4a3c0",

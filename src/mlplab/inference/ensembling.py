@@ -21,11 +21,16 @@ from mlplab.runs.files import write_json
 
 @dataclass(frozen=True)
 class MadeEnsemble:
-    """A written ensemble, with its metrics on the parts of its members' data."""
+    """A written ensemble, with its metrics on the parts of its members' data.
+
+    Attributes:
+        has_loss_of_members: whether `loss` is the same function in its metrics and in those of its members.
+    """
 
     directory: Path
     members: Sequence[TrainedRun]
     evaluations: Mapping[str, Evaluation]
+    has_loss_of_members: bool
 
 
 def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEnsemble:
@@ -62,7 +67,7 @@ def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEns
         AtomicCheckpointIO().save_checkpoint(content, checkpoint)
         result = {"chosen_by": chosen_by, "members": [str(run.directory) for run in runs]}
         write_json(out / "result.json", {**result, "validation": metrics["val"], "test": metrics["test"]})
-    return MadeEnsemble(out, runs, evaluations)
+    return MadeEnsemble(out, runs, evaluations, _shared_loss(runs) is not None)
 
 
 def _require_same_data(one: TrainedRun, other: TrainedRun) -> None:
@@ -109,12 +114,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     first = runs[0].card
-    losses = [run.card["loss"] for run in runs]
-    loss = dict(losses[0])
-    usual = LOSSES[first["task"]["kind"]]
-    if loss["name"] not in usual or not all(_are_equal(loss, other) for other in losses):
-        # The default loss, unless all members share another. The user's own loss may take other outputs.
-        loss = {"name": usual[0], "options": {}, "class_weights": None}
+    loss = _shared_loss(runs) or {"name": LOSSES[first["task"]["kind"]][0], "options": {}, "class_weights": None}
     if first["task"]["kind"] == "classification":
         # An ensemble has one output per class; for two classes, binary cross-entropy is the same number.
         loss["name"] = "cross_entropy"
@@ -134,6 +134,13 @@ def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
             for name, weight in run.card["weights"].items()
         },
     }
+
+
+def _shared_loss(runs: Sequence[TrainedRun]) -> dict[str, Any] | None:
+    """Returns the loss of all members; None if they differ, or it is the user's own, which may take other outputs."""
+    losses = [run.card["loss"] for run in runs]
+    is_usual = losses[0]["name"] in LOSSES[runs[0].card["task"]["kind"]]
+    return dict(losses[0]) if is_usual and all(_are_equal(losses[0], other) for other in losses) else None
 
 
 def _calibration(run: TrainedRun) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from mlplab.config.as_yaml import as_yaml
 from mlplab.config.config_rules import OPTIMIZER_RULES, RULES
 from mlplab.config.resolvers import without_secrets
 from mlplab.objectives.options import SCORES
+from mlplab.own_code import unread
 
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "augmentation", "trainer")
 """Groups that affect what is learned."""
@@ -45,7 +46,7 @@ FIRST_COLUMNS = ("optimizer", "optimizer.lr", "seed")
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
-    """Flattens the configuration: dotted name → number, boolean or string.
+    """Flattens the configuration: dotted name → number, boolean or string. What nothing reads is left out.
 
     `optimizer` is the name of the choice, `optimizer.lr` one of its values. The name is that of the file in conf/, as
     momentum and sgd are the same class. Without Hydra it is the class or function.
@@ -56,7 +57,8 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     table: dict[str, Any] = {"seed": resolved["seed"]}
     if config.get("name") is not None:
         table["name"] = str(without_secrets(config, ("name",))["name"])
-    for group in (*COMPARED, *own):
+    ignored = {name for part in unread(config) for name in part.names}
+    for group in (one for one in (*COMPARED, *own) if one not in ignored):
         if not isinstance(resolved[group], dict):
             table[group] = _plain(resolved[group])
             continue
@@ -66,7 +68,7 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
         if name:
             table[group] = name
         for key, value in values.items():
-            if key.startswith("_") or (group == "trainer" and key not in COMPARED_FLAGS):
+            if key.startswith("_") or f"{group}.{key}" in ignored or (group == "trainer" and key not in COMPARED_FLAGS):
                 continue
             table[f"{group}.{key}"] = _plain(value)
     return table

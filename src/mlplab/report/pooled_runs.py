@@ -63,7 +63,7 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
     n_twice = len(found) - len(sources)
     was = "was" if n_twice == 1 else "were"
     told = [f"{counted(n_twice, 'source')} {was} given twice, and counted once."] if n_twice else []
-    if len(sources) == 1 and ((sources[0] / FILE).exists() or not _runs_within(sources[0])):
+    if len(sources) == 1 and (sources[0] / FILE).exists():
         sweep = reading.read_sweep(sources[0])
         return [replace(sweep, out=out, told=_findings(told))]
     runs: dict[Path, Run] = {}
@@ -78,7 +78,7 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
         else:
             folders = [source] if (source / STATUS).is_file() else _runs_within(source)
             if not folders:
-                raise reading.no_sweep(source)
+                raise reading.no_sweep(source, takes_runs=True)
             those = [run for folder in folders if (run := _plain_run(folder, source)) is not None]
             n_empty += len(folders) - len(those)
         again = sum(run.directory.resolve() in runs for run in those)
@@ -87,7 +87,7 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
     they, are = ("it", "is") if n_empty == 1 else ("they", "are")
     told += [f"{counted(n_empty, 'run')} failed before {they} began, and {are} left out."] if n_empty else []
     if len(runs) < 2:
-        raise reading.no_sweep(sources[0])
+        raise reading.no_sweep(sources[0], takes_runs=True)
     by_objective: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs.values(), key=lambda run: (sources.index(run.source), run.entry.number)):
         by_objective[", ".join(f"{one.metric} {one.mode}" for one in run.objectives)].append(run)

@@ -74,7 +74,12 @@ class Composer:
         Raises:
             UserError: it cannot be run.
         """
-        check_job_of_sweep(self.compose(overrides))
+        config = self.compose(overrides)
+        check_job_of_sweep(config)
+        if _names_own_modules(config):
+            from mlplab.own_code import require_read  # imports PyTorch
+
+            require_read(config, overrides)
 
     def decide_conditions(
         self, shared: Sequence[str], dimensions: Sequence[Dimension], when: Mapping[str, Mapping[str, list[Any]]]
@@ -141,6 +146,11 @@ class Composer:
             return self.loader.hydra_of_job(self.sweep, overrides).hydra.runtime.choices.get(name)
         value = OmegaConf.select(self.compose(overrides), name)  # None where the configuration lacks the name
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _names_own_modules(config: DictConfig) -> bool:
+    # The project's data sources are functions, a LightningDataModule is a class.
+    return bool(config.get("module")) or str(config.data.get("_target_")).rpartition(".")[2][:1].isupper()
 
 
 def require_one_location(config: DictConfig, shared: Sequence[str], swept: Collection[str]) -> None:

@@ -59,7 +59,7 @@ def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
         ("sweeps", "has no sweep.json", "sweeps/lr"),
         ("sweeps/lr/0_job", "is one job", "sweeps/lr"),
         ("sweeps/lr/sweep.json", "is a file", "sweeps/lr"),
-        ("runs/one", "is one run", "runs, the folder of all runs"),
+        ("runs/one", "is one run", "logs/sweeps/NAME"),
     ],
 )
 def test_what_is_no_sweep_is_refused_with_what_was_meant(

@@ -112,15 +112,16 @@ def ledger_of(directory: Path) -> Ledger:
     return ledger
 
 
-def no_sweep(directory: Path) -> UserError:
-    """Says what was given instead of a sweep or runs, and which sweep was probably meant."""
+def no_sweep(directory: Path, *, takes_runs: bool = False) -> UserError:
+    """Says what was given instead of a sweep, or of several runs where these are taken, and what was probably meant."""
     what, hint = f"there is no {directory}", str(directory.parent)
     if directory.is_file():
         what = f"{directory} is a file"
     elif (directory.parent / FILE).is_file():
         what = f"{directory} is one job"
     elif (directory / "manifest.json").is_file():
-        what, hint = f"{directory} is one run", f"{directory.parent}, the folder of all runs"
+        what = f"{directory} is one run"
+        hint = f"{directory.parent}, the folder of all runs" if takes_runs else "logs/sweeps/NAME"
     else:
         what = f"{directory} has no {FILE}" if directory.is_dir() else what
         # A misspelled name has its neighbours in the folder above; the newest sweep is the likeliest one.
@@ -128,7 +129,8 @@ def no_sweep(directory: Path) -> UserError:
         sweeps = sorted((path.parent for path in within.glob(f"*/{FILE}")), key=lambda path: path.stat().st_mtime)
         near = nearest_name(directory.name, [path.name for path in sweeps])
         hint = str(within / near) if near else str(sweeps[-1]) if sweeps else "logs/sweeps/NAME"
-    return UserError("sweep must be a sweep's directory, or several runs", what, hint)
+    runs = ", or several runs" if takes_runs else ""
+    return UserError(f"sweep must be a sweep's directory{runs}", what, hint)
 
 
 def sound_entries(ledger: Ledger) -> list[Entry]:
