@@ -71,7 +71,10 @@ def test_tuning_is_tested_on_the_shared_seeds(tmp_path: Path) -> None:
 
 def test_few_seeds_show_no_gain(tmp_path: Path) -> None:
     found = told(tmp_path, {"a": ([0.1, 0.2, 0.3], [0.5, 0.5, 0.5])})[1]
-    assert found.sentence == "Tuned, a is better by 0.3, which may be chance: the signed-rank test needs 6 seeds."
+    assert (
+        found.sentence
+        == "Tuned, a is better by 0.3, which may be chance: the signed-rank test needs 6 seeds that differ."
+    )
 
 
 def test_nobody_is_soonest_where_most_runs_miss_the_target(tmp_path: Path) -> None:

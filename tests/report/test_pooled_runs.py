@@ -144,6 +144,16 @@ def test_an_option_of_a_choice_that_was_given_is_shown(tmp_path: Path) -> None:
     assert labels(pooled(runs)) == ["optimizer=adam, lr=0.001", "optimizer=sgd, lr=0.1"]
 
 
+def test_a_part_that_is_null_in_some_runs_is_one_option(tmp_path: Path) -> None:
+    runs, stopping = tmp_path / "runs", {"_target_": "a.Stop", "patience": 15, "monitor": "${monitor}"}
+    pictures = {"learned_function": {"_target_": "a.Picture", "directory": "${paths.run}/figures"}}
+    plain_run(runs, "one", 0.3, callbacks={"early_stopping": None, **pictures})
+    plain_run(runs, "two", 0.2, callbacks={"early_stopping": stopping})
+    assert labels(pooled(runs)) == ["the one setting", "early_stopping=null"]
+    plain_run(runs, "three", 0.1, callbacks={"early_stopping": {**stopping, "patience": 5}})
+    assert labels(pooled(runs)) == ["patience=5", "patience=15", "early_stopping=null"]
+
+
 def test_a_repeated_run_counts_once_and_a_run_that_never_began_is_left_out(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     plain_run(runs, "one", 0.3)

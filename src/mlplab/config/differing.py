@@ -41,9 +41,10 @@ COLLECTIONS = ("callbacks.", "logger.", "metrics.")
 
 NOT_LEARNED = (
     "engine", "test", "logger", "name", "tags", "notes", "verbose", "on_divergence", "callbacks.calibration",
-    "callbacks.figures",
-    "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
-    "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
+    "callbacks.figures", "callbacks.gradient_norms", "callbacks.hidden_units", "callbacks.histograms",
+    "callbacks.layer_statistics", "callbacks.learned_function", "callbacks.mistakes", "callbacks.progress",
+    "callbacks.weight_images", "callbacks.checkpoints.every_seconds", "callbacks.checkpoints.every_n_epochs",
+    "trainer.accelerator", "trainer.detect_anomaly",
     "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
 )  # fmt: skip
 """Options that may change when a run resumes, as they do not affect what is learned."""

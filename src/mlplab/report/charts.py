@@ -158,10 +158,6 @@ class ParameterAxis:
         inside = np.clip(np.searchsorted(self.edges, places, side="right") - 1, 0, len(self.edges) - 2)
         return np.asarray(np.where(np.isnan(places), -1, inside), dtype=np.int64)
 
-    @property
-    def n_buckets(self) -> int:
-        return len(self.texts)
-
     def value(self, place: float) -> float:
         """Returns the number at a place."""
         # Beyond these ends 10 to the power of a place overflows.

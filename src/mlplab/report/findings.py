@@ -700,5 +700,5 @@ def _tuning(test: PairedTest, n_trials: int) -> Finding:
     if gain == 0:
         return Finding("tuning", "caution", f"Tuned, {name} is as good as with its defaults.", evidence)
     sentence = f"Tuned, {name} is {'better' if gain > 0 else 'worse'} by {number(abs(gain))}, which may be chance"
-    few = "" if test.can_decide else f": the signed-rank test needs {enough_pairs(test.n_tests)} seeds"
+    few = "" if test.can_decide else f": the signed-rank test needs {enough_pairs(test.n_tests)} seeds that differ"
     return Finding("tuning", "caution", f"{sentence}{few}.", evidence)

@@ -196,7 +196,10 @@ def _varied(runs: Sequence[Run]) -> list[str]:
         parts = list({id(part): part for run in runs for part in [run.parts.get(top, {})]}.values())
         names = dict.fromkeys(name for part in parts for name in part)
         names = {n: None for n in names if not any(n == one or n.startswith(f"{one}.") for one in LEFT_OUT)}
-        differing += [name for name in names if len({key(part, name) for part in parts}) > 1]
+        # Of a part that is null in some runs, only what differs among the others.
+        nulls = tuple(f"{name}." for name in names if any(other.startswith(f"{name}.") for other in names))
+        found = {n: {key(p, n) for p in parts} - ({None} if n.startswith(nulls) else set()) for n in names}
+        differing += [name for name, values in found.items() if len(values) > 1]
     given = {re.split("[=@]", word.lstrip("+~"))[0] for run in runs for word in run.entry.overrides}
     given |= {name for run in runs for name in run.entry.values}
 

@@ -57,7 +57,7 @@ class SweepAnalysis:
     def by_effect(self) -> list[ParameterAxis]:
         """Lists the axes of the parameters that vary on some data set, those that matter most first."""
         shares = self.effects.alone if self.effects is not None else {}
-        varying = [axis for axis in self.axes.values() if axis.n_buckets > 1]
+        varying = [axis for axis in self.axes.values() if len(axis.texts) > 1]
         if self.sweep.data_sets:  # which are not compared
             varying = [axis for axis in varying if not tells_data_sets_apart(axis.name, self.searched)]
         return sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))

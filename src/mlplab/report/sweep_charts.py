@@ -187,7 +187,7 @@ def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]
         known = effects.pairs if effects is not None and not analysis.sweep.data_sets else {}
         for names, share in sorted(known.items(), key=lambda item: -item[1])[:MOST_PAIRS]:
             # The parameter with more values lies along the wider side.
-            axes = sorted((analysis.axes[name] for name in names), key=lambda axis: -axis.n_buckets)
+            axes = sorted((analysis.axes[name] for name in names), key=lambda axis: -len(axis.texts))
             parameters += [pair_chart(whole, *axes)] if share >= LEAST_SHARE else []
     found: dict[str, list[Chart | None]] = {
         "overview": [*(lines_chart(panel, main, is_main=True) for panel in panels if main), parallel_chart(whole)],
@@ -335,14 +335,14 @@ def pair_chart(panel: Panel, wide: ParameterAxis, high: ParameterAxis) -> Chart:
     # Black on light cells and white on dark ones, which are the same on a light and a dark page.
     ink = alt.condition("datum.shade > 0.62", alt.value("#000001"), alt.value("#fffffe"))
     filled, empty = cells.transform_filter("datum.known"), cells.transform_filter("!datum.known")
-    text = filled.mark_text(fontSize=min(11.0, 130 / wide.n_buckets), stroke=None)
+    text = filled.mark_text(fontSize=min(11.0, 130 / len(wide.texts)), stroke=None)
     layers = [
         filled.mark_rect().encode(color=shade, tooltip=told, **encoded),
         text.encode(text="text:N", color=ink, **encoded),
         empty.mark_text(color=MUTED).encode(text="text:N", **encoded),
     ]
     caption = f"Median of the runs in each cell; lighter is better, × is a cell without a value.{scale.note()}"
-    title, height = " × ".join(words), 60 + 34 * min(high.n_buckets, 12)
+    title, height = " × ".join(words), 60 + 34 * min(len(high.texts), 12)
     return panel.chart(f"pair_{wide.name}_{high.name}", title.capitalize(), caption, *layers, height=height)
 
 
