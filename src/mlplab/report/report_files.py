@@ -40,7 +40,7 @@ TESTS = (
     "best of many on these very seeds look better than they are; new seeds tell."
 )
 
-# Runs of a sweep whose figures are files, too, unless somebody asks: they take half of the time.
+# Runs of a sweep up to which its figures are files, too; of more, they take a third of the time.
 MOST_WITH_FILES = 2_000
 
 Charts = Mapping[str, Sequence[Chart]]
