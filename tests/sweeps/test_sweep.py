@@ -109,7 +109,6 @@ def test_a_default_that_was_changed_in_conf_is_told_with_the_word_that_keeps_it(
 @pytest.mark.parametrize(
     "again",
     [
-        pytest.param(["optimizer=sgd,adam", "seed=0,1"], id="the same", marks=pytest.mark.slow),
         pytest.param(["seed=1", "optimizer=sgd,adam"], id="some of them", marks=pytest.mark.slow),
         pytest.param(
             ["optimizer=adam,sgd,adam", "seed=range(0,2)", "sweep.retry_failed=true", "trainer.threads=2"],
