@@ -68,6 +68,8 @@ class Running:
         """Waits until it has ended."""
         self.process.join()
         streams = [self.folder / f"{self.pid}.{stream}" for stream in ("out", "err")]
+        for stream in streams:
+            stream.touch()  # it may have been killed before it had any
         done = Done(self.process.exitcode, *(stream.read_text() for stream in streams))
         for stream in streams:
             stream.unlink()

@@ -2,8 +2,8 @@
 
     run = mlplab.train(mlplab.compose(["data=wine"]))
 
-`compose`, `train` and `Run` come from `mlplab.notebook`, `MLPClassifier` and `MLPRegressor` from `mlplab.estimators`.
-They are imported on first use, as `python train.py --help` must answer at once.
+`compose`, `train` and `Run` come from `mlplab.notebook`, `MLPClassifier` and `MLPRegressor` from
+`mlplab.estimators`. They are imported on first use, as `python train.py --help` must answer at once.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 import yaml
-from harness.outcomes import differences, outcome
+from harness.outcomes import STACKED, ended_otherwise
 from launching import Done, run_program
 from PIL import Image
 
@@ -59,7 +59,7 @@ def _of_run(script: str, *words: str) -> Case:
 CASES = {
     "run": Case("train.py", [*SMALL, "logger=many", "hydra.run.dir={disk}/logs/r"], is_run=True),
     "grid": _sweep("seed=0,1", "callbacks=minimal"),
-    "stacked": _sweep("seed=0,1,2", "hydra/launcher=stacked", "callbacks=minimal"),
+    "stacked": _sweep("seed=0,1,2", *STACKED, "callbacks=minimal"),
     "optuna": _sweep(*SEARCH, "callbacks=minimal"),
     "comparison": _sweep(*COMPARISON, "callbacks=minimal"),
     "joblib": _sweep("seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "callbacks=minimal"),
@@ -145,7 +145,8 @@ def try_case(
     straight = run(case, words, "none")
     assert straight.status == 0, straight
     n_moments = int.from_bytes(counter.read_bytes(), "little")
-    expected = outcome(disk)
+    shutil.rmtree(scratch / "straight", ignore_errors=True)
+    shutil.copytree(disk, scratch / "straight", symlinks=True)
     every = max(every, -(-n_moments // most))
     for kind in kinds:
         for moment in range(1 + every // 2, n_moments + 1, every):
@@ -169,7 +170,7 @@ def try_case(
                 wrong += _traceback_in(then)
             wrong += [f"left {path}" for path in disk.rglob(".*.tmp")]
             if not wrong:
-                wrong += differences(expected, outcome(disk))
+                wrong += ended_otherwise(words, scratch / "straight", disk)
             tried.wrong += [f"{kind} {moment}/{n_moments}: {what}" for what in wrong]
             for what in wrong:
                 said(f"  {kind} {moment}/{n_moments}: {what}")

@@ -17,9 +17,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from harness.outcomes import differences, outcome
+from harness.outcomes import STACKED, ended_otherwise
 from launching import Done, Running
 
 SMALL = ["data=wine", "trainer.log_every_n_steps=1", "logger=many", "callbacks.figures=null"]
@@ -51,8 +50,8 @@ _SPACE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 _ARMS = "hydra.sweeper.arms={a:{optimizer:adam,optimizer.lr:'interval(1e-4,1e-2)'},b:{optimizer:sgd}}"
 SWEEPS = {
     "grid": ["seed=0,1,2"],
-    "stacked": ["seed=0,1,2,3", "hydra/launcher=stacked"],
-    "stacked in two processes": ["seed=range(0,8)", "hydra/launcher=stacked", "hydra.launcher.processes=2"],
+    "stacked": ["seed=0,1,2,3", *STACKED],
+    "stacked in two processes": ["seed=range(0,8)", *STACKED, "hydra.launcher.processes=2"],
     "joblib": ["seed=0,1,2,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
     "optuna": ["hydra/sweeper=optuna", _SPACE, "hydra.sweeper.trials=5"],
     "comparison": ["hydra/sweeper=comparison", _ARMS, "hydra.sweeper.trials=2", "hydra.sweeper.seeds=[7]"],
@@ -83,11 +82,11 @@ class Killer:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.random = folder, random.Random(seed)
-        self._straight: dict[str, tuple[dict[str, Any], float]] = {}
+        self._seconds: dict[str, float] = {}
 
     def kill(self, name: str, most: int = 3) -> Count:
         """Kills a case up to `most` times, lets it end, and compares."""
-        expected, seconds = self._never_killed(name)
+        straight, seconds = self._never_killed(name)
         logs = self._empty()
         count = Count(runs=1)
         done: Done | None = None
@@ -105,7 +104,7 @@ class Killer:
         left += [str(path.relative_to(logs)) for path in logs.rglob("*.lock*.rename")]
         count.leftovers = len(left)
         count.wrong += [f"left {path}" for path in left]
-        count.wrong += differences(expected, outcome(logs))
+        count.wrong += ended_otherwise(SWEEPS.get(name, []), straight, logs)
         return count
 
     def _empty(self) -> Path:
@@ -113,8 +112,9 @@ class Killer:
         shutil.rmtree(logs, ignore_errors=True)
         return logs
 
-    def _never_killed(self, name: str) -> tuple[dict[str, Any], float]:
-        if name not in self._straight:
+    def _never_killed(self, name: str) -> tuple[Path, float]:
+        straight = self.folder / "straight" / name
+        if name not in self._seconds:
             seconds = []
             for _ in range(2):  # the first may wait for the disk
                 logs = self._empty()
@@ -122,8 +122,9 @@ class Killer:
                 done = self._run(name, logs)
                 assert done.status == 0, done
                 seconds.append(time.monotonic() - began)
-            self._straight[name] = outcome(logs), min(seconds)
-        return self._straight[name]
+            shutil.copytree(logs, straight)
+            self._seconds[name] = min(seconds)
+        return straight, self._seconds[name]
 
     def _run(self, name: str, logs: Path, after: float | None = None) -> Done:
         """Begins a case, or goes on with it, and kills it after so many seconds."""

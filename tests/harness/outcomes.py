@@ -2,14 +2,37 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from comparing import difference
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 OF_TIME = {"logs", "seconds", "time_elapsed"}
 """Entries of checkpoints that tell when and where, not what."""
+
+ROUNDING = 1e-9
+
+STACKED = ["hydra/launcher=stacked", "trainer.precision=64-true"]
+"""Words of cases with stacks. A member that goes on in a smaller stack is summed in another order."""
+
+
+def ended_otherwise(words: Sequence[str], straight: Path, folder: Path) -> list[str]:
+    """Returns the places in which a folder differs from that of the same command, which nothing disturbed."""
+    expected, found = outcome(straight), outcome(folder)
+    if STACKED[0] not in words:
+        return differences(expected, found)
+    states = [
+        {name: content for name, content in one.items() if name.endswith(("sweep.json", "status.json"))}
+        for one in (expected, found)
+    ]
+    if wrong := differences(*states):
+        return wrong
+    runs = sorted(path.parent.relative_to(straight) for path in straight.rglob("result.json"))
+    of_runs = ((run, difference(straight / run, folder / run, ROUNDING)) for run in runs)
+    return [f"{run}: {where}" for run, where in of_runs if where]
 
 
 def outcome(folder: Path) -> dict[str, Any]:

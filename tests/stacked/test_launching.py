@@ -25,15 +25,6 @@ SETTINGS = {
 }  # fmt: skip
 
 SLOW = {
-    "rules and rates": ["optimizer=momentum,adamw", "optimizer.lr=0.01,0.003", "scheduler=plateau"],
-    "splits, normalised": [
-        "model.normalization=batch", "model.dropout=0.3", "data.split_seed=0,1", "data.batch_size=41",
-        "regularization.l1=0.01", "trainer.gradient_clip_val=0.1",
-    ],
-    "early stopping": [
-        "callbacks.early_stopping.patience=1,2", "callbacks.early_stopping.min_delta=0.5",
-        "trainer.max_epochs=9",
-    ],
     "rules, rates and a schedule": [
         "optimizer=momentum,adamw,rmsprop", "optimizer.lr=0.01,0.003", "scheduler=plateau",
     ],

@@ -92,7 +92,7 @@ def test_jobs_in_other_processes_save_when_the_sweep_is_stopped_or_killed(
         )
         until(lambda: two_train(folder))
         process.send_signal(number)
-        process.wait(60)
+        process.wait(300)
     until(lambda: set(states(folder).values()) == {"stopped"})
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
@@ -100,7 +100,7 @@ def test_jobs_in_other_processes_save_when_the_sweep_is_stopped_or_killed(
     else:
         assert process.returncode == -number
     assert sorted(states(folder)) == NAMES[:2]
-    done = subprocess.run(command(folder, *words), capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command(folder, *words), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     for name in NAMES:
         assert difference(folder / "sweeps" / "study" / name, never_stopped / "sweeps" / "study" / name) == ""

@@ -39,8 +39,9 @@ class ResumableCSVLogger(CSVLogger):
 
     def settle(self) -> None:
         """Passes on the buffered rows in the order of steps; the next `save` writes them."""
-        # The sort keeps the order of rows that have the same step.
-        rows, self._buffer = sorted(self._buffer, key=lambda row: row[0] or 0), []
+        # Of one step, the Trainer's rows, which have an epoch, come last: a checkpoint within the epoch writes those of
+        # callbacks before the Trainer logs its own. The sort keeps the order of other rows that have the same step.
+        rows, self._buffer = sorted(self._buffer, key=lambda row: (row[0] or 0, "epoch" in row[1])), []
         for step, metrics in rows:
             super().log_metrics(metrics, step)  # type: ignore[arg-type]
 
