@@ -278,7 +278,7 @@ def test_the_text_tab_shows_the_configuration_of_each_run_as_it_was_written(look
     assert len(shown) == 2
     assert sorted(re.search(r"torch\.optim\.(\w+)", text)[1] for text in shown) == ["Adam", "SGD"]  # type: ignore[index]
     # Line breaks and indentation have survived Markdown.
-    assert all("model:\n  _target_: mlplab.models.MLP\n  hidden_dims:\n  - 128\n  - 64\n" in text for text in shown)
+    assert all("\n  _target_: mlplab.models.MLP\n  hidden_dims:\n  - 128\n  - 64\n" in text for text in shown)
 
 
 @pytest.mark.slow
